@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from .errors import DataError
@@ -129,9 +128,3 @@ def _attrs(name: str) -> dict[str, str]:
     if name not in FIELDS:
         return {"units": "", "long_name": name}
     return {"units": FIELDS[name].unit, "long_name": FIELDS[name].meaning}
-
-
-def as_dataframe(columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """One row a reading, run first, text with None where there is none."""
-    names = ["run", *(name for name in columns if name != "run")]
-    return pd.DataFrame({name: columns[name] for name in names})

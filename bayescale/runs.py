@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from .conversion import FLOPS_FILLED, NO_LOSS, OnInvalid, build_runs, notes_of, numbered
@@ -162,18 +163,18 @@ def write_runs(runs: xr.Dataset, path: str | Path) -> Path:
     """
     path = Path(path)
     if path.suffix == ".nc":
-        runs.to_netcdf(path, engine="h5netcdf")
+        # Classic netCDF: runs have no groups, and every reader there is understands it.
+        runs.to_netcdf(path, engine="scipy")
         return path
-    frame = readings(runs, all=True).to_dataframe().reset_index(drop=True)
-    if "trajectory" not in runs:
-        frame = frame.drop(columns="trajectory")
-    frame = frame[["run", *(name for name in frame if name != "run")]]
+    frame = pd.DataFrame(flatten(runs, runs["reason"].values != NO_READING))
     if path.suffix == ".parquet":
         frame.to_parquet(path, index=False)
     elif path.suffix == ".csv":
         frame.to_csv(path, index=False)
     elif path.suffix in (".jsonl", ".ndjson"):
-        frame.to_json(path, orient="records", lines=True, double_precision=15)
+        # Not pandas: it rounds, and runs must come back as they were.
+        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     else:
         raise SpecError(
             f"`{path.name}` says no format; one of .nc, .parquet, .csv, .jsonl was expected."
