@@ -1,0 +1,300 @@
+"""`fit`: the only door to samplers and fast approximations; returns the DataTree."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from bayescale.errors import ConvergenceWarning, SpecError
+from bayescale.inference.importance import K_HAT_LIMIT, importance_draws
+from bayescale.inference.mode import Mode, find_mode
+from bayescale.inference.progress import progress_bar
+from bayescale.inference.samplers import SAMPLERS, Chains, numpyro_nuts, pymc_chains
+from bayescale.inference.tree import Fitted, build_tree, load_fit, opened
+from bayescale.models.arrays import arrays
+from bayescale.models.density import Density
+from bayescale.models.distributions import Prior
+from bayescale.models.loss import LossModel
+from bayescale.models.pooling import centring_weights
+from bayescale.runs import as_runs, runs_hash
+
+__all__ = ["Fitted", "fit", "load_fit", "opened"]
+
+# The gate: what a fit must show before its numbers are used without a word. R-hat and ESS limits
+# after Vehtari et al. 2021 (1903.08008).
+R_HAT_WARN, R_HAT_FAIL = 1.01, 1.05
+ESS_WARN, ESS_FAIL = 400.0, 100.0
+DIVERGENCE_FAIL = 0.01
+
+
+def fit(
+    model: LossModel,
+    runs: xr.Dataset | Any,
+    *,
+    method: Literal["nuts", "fast"] = "nuts",
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    random_seed: int = 0,
+    progressbar: bool = True,
+    sampler: str = "numpyro",
+    target_accept: float = 0.9,
+) -> xr.DataTree:
+    """The posterior of a model given a table of runs.
+
+    Parameters
+    ----------
+    model : LossModel
+        What to fit; ``print(model)`` shows formula, priors and pooling.
+    runs : xarray.Dataset
+        From `bayescale.as_runs` or `bayescale.read_runs`.
+    method : {"nuts", "fast"}, default "nuts"
+        ``"nuts"`` samples; ``"fast"`` corrects a Laplace approximation by importance weights and
+        falls back to NUTS by itself where their k-hat exceeds 0.7.
+    draws, tune, chains : int, default 1000, 1000, 4
+        Kept draws and warm-up draws per chain, and chains.
+    random_seed : int, default 0
+        Same seed, same numbers.
+    progressbar : bool, default True
+        Show progress on stderr when that is a terminal.
+    sampler : {"numpyro", "pymc", "nutpie"}, default "numpyro"
+        The default won on every table measured here (`benchmarks/samplers.py`); it uses a GPU
+        where JAX finds one.
+    target_accept : float, default 0.9
+        Acceptance rate that the step size is tuned to.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups ``posterior`` (dims chain, draw, and family where parameters differ between
+        families), ``sample_stats``, ``observed_data``, ``runs``. ``fit.attrs["status"]`` is
+        ``"ok"``, ``"warning"`` or ``"failed"``; details in `bayescale.check`.
+
+    Raises
+    ------
+    DataError, SpecError
+        Before any long work: a column that the law needs is missing, one size only, and so on.
+
+    Examples
+    --------
+    >>> import bayescale as bs
+    >>> runs = bs.datasets.load("chinchilla")
+    >>> posterior = bs.fit(bs.LossModel("additive"), runs, method="fast")
+    >>> posterior.attrs["status"]
+    'ok'
+    """
+    _check_arguments(model, method, draws, tune, chains, sampler)
+    if not isinstance(runs, xr.Dataset):
+        runs = as_runs(runs)
+    density = model.density(runs)
+    density, start = _prepare(density, random_seed)
+    notes: dict[str, Any] = {"method": method}
+    chains_out = None
+    if method == "fast":
+        weighted = importance_draws(density, start, draws * chains, random_seed=random_seed)
+        notes |= {"k_hat": weighted.k_hat, "importance_ess": weighted.ess}
+        if weighted.k_hat <= K_HAT_LIMIT:
+            u = weighted.u.reshape(chains, draws, -1)
+            chains_out = Chains(u, {}, {})
+        else:
+            notes["method"] = "nuts"
+            notes["fell_back"] = (
+                f"method='fast' gave k-hat {weighted.k_hat:.2f} (limit {K_HAT_LIMIT}): the Laplace "
+                "approximation does not describe this posterior, so it was sampled by NUTS."
+            )
+    if chains_out is None:
+        chains_out = _sample(
+            density, start, sampler, draws=draws, tune=tune, chains=chains,
+            random_seed=random_seed, target_accept=target_accept, progressbar=progressbar,
+        )  # fmt: skip
+        notes["sampler"] = sampler
+    values = _named(density, chains_out)
+    health = _gate(values, chains_out.stats, notes)
+    if health["status"] == "failed":
+        warnings.warn(
+            "The fit failed its convergence gate: " + " ".join(health["messages"]),
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    record = {
+        **notes,
+        **health,
+        "draws": draws, "tune": tune, "chains": chains, "random_seed": random_seed,
+        "runs_hash": runs_hash(runs),
+        "versions": {p: version(p) for p in ("bayescale", "numpyro", "jax", "pymc", "xarray")},
+        "priors_used": {v.name: str(v.prior) for v in density.variables},
+    }  # fmt: skip
+    return build_tree(density, model, runs, values, chains_out.stats, record)
+
+
+def _check_arguments(
+    model: Any, method: str, draws: int, tune: int, chains: int, sampler: str
+) -> None:
+    if not hasattr(model, "density"):
+        raise SpecError(
+            "The first argument is a model, for example bs.LossModel('additive'); got "
+            f"{type(model).__name__}."
+        )
+    if method not in ("nuts", "fast"):
+        raise SpecError(f"`method` is 'nuts' or 'fast'; got {method!r}.")
+    if sampler not in SAMPLERS:
+        raise SpecError(f"`sampler` is one of {', '.join(SAMPLERS)}; got {sampler!r}.")
+    for name, value in (("draws", draws), ("tune", tune), ("chains", chains)):
+        if int(value) != value or value < 1:
+            raise SpecError(f"`{name}` is a positive whole number; got {value!r}.")
+
+
+def _prepare(density: Density, random_seed: int) -> tuple[Density, Mode]:
+    """Mode and scale; for pooled models also the coordinates that suit each family's data.
+
+    The joint mode of a hierarchy is degenerate in its spreads, so they are held at their prior
+    median while the rest is maximised, and the sampler finds them.
+    """
+    hold = np.concatenate(
+        [np.full(length, name.endswith("_spread")) for name, length in density.blocks]
+    )
+    mode = find_mode(density, random_seed=random_seed, hold=hold if hold.any() else None)
+    if not hold.any():
+        return density, mode
+    start = 0
+    weights: dict[str, np.ndarray] = {}
+    variance = np.diag(mode.covariance)
+    spreads = {v.name: v.spread for v in density.variables if v.sharing == "pooled"}
+    centre: dict[str, float] = {}
+    place: dict[str, slice] = {}
+    for name, length in density.blocks:
+        place[name] = slice(start, start + length)
+        start += length
+    priors = {v.name: v.prior for v in density.variables}
+    u = mode.u.copy()
+    scale = np.ones(density.size)
+    for name, spread in spreads.items():
+        tau = spread.median if isinstance(spread, Prior) else float(spread)  # type: ignore[arg-type]
+        var = np.clip(variance[place[name]], 1e-12, 1 - 1e-9)
+        sd_of_data = tau / np.sqrt(1.0 / var - 1.0)
+        weights[name] = centring_weights(sd_of_data, tau)
+        prior = priors[name]
+        centre[name] = float(u[place[f"{name}_population"]][0]) * prior.sd + prior.loc
+        offset = u[place[name]]
+        w = weights[name]
+        # offset is (x - centre) / tau; the new coordinate is N(w * centre, tau**w)
+        u[place[name]] = w * centre[name] + tau**w * offset
+        scale[place[name]] = tau**w
+    moved = density.with_centring(weights)
+    shear = _shear(density, place, weights, priors)
+    cholesky = np.linalg.cholesky(
+        _symmetric(shear @ (scale[:, None] * mode.covariance * scale[None, :]) @ shear.T)
+    )
+    return moved, Mode(u, mode.log_density, cholesky @ cholesky.T, cholesky)
+
+
+def _shear(
+    density: Density,
+    place: Mapping[str, slice],
+    weights: Mapping[str, np.ndarray],
+    priors: Mapping[str, Prior],
+) -> np.ndarray:
+    """Linear map from non-centred to partly centred coordinates: the centre moves its members."""
+    out = np.eye(density.size)
+    for name, w in weights.items():
+        out[place[name], place[f"{name}_population"].start] = w * priors[name].sd
+    return out
+
+
+def _symmetric(a: np.ndarray) -> np.ndarray:
+    return (a + a.T) / 2
+
+
+def _sample(density: Density, start: Mode, sampler: str, *, progressbar: bool, **kw: Any) -> Chains:
+    if sampler != "numpyro":
+        return pymc_chains(density, sampler, progressbar=progressbar, **kw)
+    total = (kw["draws"] + kw["tune"]) * kw["chains"]
+    with progress_bar(total, f"sampling {kw['chains']} chains", show=progressbar) as progress:
+        return numpyro_nuts(density, start.u, start.cholesky, progress=progress, **kw)
+
+
+def _named(density: Density, chains: Chains) -> dict[str, np.ndarray]:
+    """Draws by name: the law's natural parameters, noise, population and spread."""
+    several = density.n_families > 1
+    if chains.u is None:
+        names = {n for v in density.variables for n in (v.name, f"{v.name}_population", f"{v.name}_spread")}
+        return {k: v for k, v in chains.named.items() if k in names | set(density.law.parameters)}
+    xp = arrays("numpy")
+    values = density.values(chains.u, xp)
+    natural = density.parameters(values, xp)
+    shared = {v.name for v in density.variables if v.sharing == "one"}
+    out = {}
+    for name, x in {**values, **natural}.items():
+        scalar = x.shape[-1] == 1 or (name in shared and not several)
+        out[name] = np.ascontiguousarray(x[..., 0] if scalar else x)
+    return {name: out[name] for name in _order(density, out)}
+
+
+def _order(density: Density, out: Mapping[str, Any]) -> list[str]:
+    first = [n for n in density.law.parameters if n in out]
+    return first + [n for n in out if n not in first]
+
+
+def _gate(
+    values: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray], notes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Convergence figures, a status and a sentence for each reason."""
+    out: dict[str, Any] = {"messages": []}
+    worst = "ok"
+
+    def judge(bad: bool, poor: bool, sentence: str) -> None:
+        nonlocal worst
+        if bad or poor:
+            out["messages"].append(sentence)
+            worst = "failed" if bad or worst == "failed" else "warning"
+
+    if notes["method"] == "fast":
+        ess = notes["importance_ess"]
+        judge(ess < ESS_FAIL, ess < ESS_WARN, f"Only {ess:.0f} effective draws; fit with method='nuts'.")
+        out |= {"status": worst, "ess_bulk": ess}
+        return out
+    r_hat, bulk, tail = _convergence(values)
+    divergences = int(np.sum(stats["diverging"])) if "diverging" in stats else 0
+    total = next(iter(values.values())).shape[0] * next(iter(values.values())).shape[1]
+    more = "sample longer (draws=4000, tune=2000)"
+    judge(
+        not r_hat[1] <= R_HAT_FAIL, not r_hat[1] <= R_HAT_WARN,
+        f"Chains disagree: R-hat {r_hat[1]:.3f} for {r_hat[0]} (limit {R_HAT_WARN}); {more}.",
+    )  # fmt: skip
+    judge(
+        not bulk[1] >= ESS_FAIL, not min(bulk[1], tail[1]) >= ESS_WARN,
+        f"Few effective draws: bulk {bulk[1]:.0f} for {bulk[0]}, tail {tail[1]:.0f} for {tail[0]} "
+        f"(limit {ESS_WARN:.0f}); {more}.",
+    )  # fmt: skip
+    judge(
+        divergences > DIVERGENCE_FAIL * total, divergences > 0,
+        f"{divergences} of {total} transitions diverged; raise target_accept to 0.99.",
+    )  # fmt: skip
+    return out | {
+        "status": worst, "r_hat": r_hat[1], "ess_bulk": bulk[1], "ess_tail": tail[1],
+        "divergences": divergences,
+    }  # fmt: skip
+
+
+def _convergence(values: Mapping[str, np.ndarray]) -> tuple[tuple[str, float], ...]:
+    """Worst R-hat, bulk ESS and tail ESS, each with the name of the quantity."""
+    from arviz_stats.base import array_stats
+
+    r_hat, bulk, tail = ("", -np.inf), ("", np.inf), ("", np.inf)
+    for name, x in values.items():
+        columns = x.reshape(*x.shape[:2], -1)
+        for i in range(columns.shape[2]):
+            c = columns[..., i]
+            if np.ptp(c) == 0:
+                continue
+            r = float(array_stats.rhat(c, chain_axis=0, draw_axis=1)) if len(c) > 1 else 1.0
+            b = float(array_stats.ess(c, chain_axis=0, draw_axis=1, method="bulk"))
+            t = float(array_stats.ess(c, chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95)))
+            r_hat = max(r_hat, (name, r), key=lambda p: p[1])
+            bulk, tail = (min(best, (name, e), key=lambda p: p[1]) for best, e in ((bulk, b), (tail, t)))
+    return r_hat, bulk, tail

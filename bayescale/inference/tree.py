@@ -1,0 +1,215 @@
+"""A fit as an `xarray.DataTree` that describes itself: building, saving, loading, reading.
+
+Groups: ``posterior`` (the law's own names), ``sample_stats``, ``observed_data``, ``runs`` (the
+whole table, set-aside rows included). The root attributes hold one JSON text, ``bayescale``, with
+everything needed to predict from the file alone: law, priors, pooling, noise, pivots, sampler,
+seed, versions, convergence. No pickle; no model is compiled to read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.errors import DataError, SpecError
+from bayescale.laws import Law, get
+from bayescale.models.density import Density
+from bayescale.models.loss import LossModel
+
+FORMAT = 1  # raised when a saved fit of an older version would be read wrongly
+
+
+def build_tree(
+    density: Density,
+    model: LossModel,
+    runs: xr.Dataset,
+    values: Mapping[str, np.ndarray],
+    stats: Mapping[str, np.ndarray],
+    record: Mapping[str, Any],
+) -> xr.DataTree:
+    """The DataTree of a fit from draws of named values, ``(chain, draw[, family])`` each."""
+    table = density.table
+    n_chains, n_draws = next(iter(values.values())).shape[:2]
+    coords = {"chain": np.arange(n_chains), "draw": np.arange(n_draws)}
+    posterior = {}
+    for name, x in values.items():
+        dims = ("chain", "draw", "family") if x.ndim == 3 else ("chain", "draw")
+        posterior[name] = (dims, x, _attributes(density.law, name))
+    if any("family" in dims for dims, *_ in posterior.values()):
+        coords["family"] = np.asarray(table.families)
+    spec = {
+        "format": FORMAT,
+        "model": model.spec(),
+        "scales": dict(density.law.scales),
+        "families": list(table.families),
+        "pivot": {k: v.tolist() for k, v in table.pivot.items()},
+        "typical": table.typical.tolist(),
+        **record,
+    }
+    stat_dims = {name: (("chain", "draw"), x) for name, x in stats.items()}
+    observed = xr.Dataset(
+        {
+            density.law.response: ("reading", np.exp(table.response)),
+            **{k: ("reading", v) for k, v in table.inputs.items()},
+            "family": ("reading", np.asarray(table.families)[table.family]),
+        }
+    )
+    tree = xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(attrs={"bayescale": json.dumps(spec), "status": record["status"]}),
+            "posterior": xr.Dataset(posterior, coords),
+            "sample_stats": xr.Dataset(
+                stat_dims, {"chain": coords["chain"], "draw": coords["draw"]}
+            ),
+            "observed_data": observed,
+            "runs": runs,
+        }
+    )
+    return tree
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit opened for use: the law, its parameters as draws, and where the data lie.
+
+    Everything after inference (predict, plan, check, plots) reads a fit through this.
+    """
+
+    tree: xr.DataTree
+    law: Law
+    model: LossModel
+    spec: dict[str, Any]
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Names of the families; one name, ``all``, where the model does not tell them apart."""
+        return tuple(self.spec["families"])
+
+    @property
+    def by_family(self) -> bool:
+        """Whether the law's parameters differ between families."""
+        return self.model.family is not None and len(self.families) > 1
+
+    @property
+    def ok(self) -> bool:
+        """Whether the sampler's gate let the fit pass."""
+        return self.spec["status"] != "failed"
+
+    @property
+    def warning(self) -> str:
+        """A sentence to put in front of every text made from a fit that did not pass, or ''."""
+        if self.spec["status"] == "ok":
+            return ""
+        strength = "FAILED FIT, do not use" if not self.ok else "Warning"
+        return f"{strength}: " + " ".join(self.spec["messages"])
+
+    @cached_property
+    def runs(self) -> xr.Dataset:
+        """The table of runs."""
+        return self.tree["runs"].to_dataset()
+
+    @cached_property
+    def density(self) -> Density:
+        """The log density that was sampled."""
+        reference = {
+            "pivot": {k: np.asarray(v) for k, v in self.spec["pivot"].items()},
+            "typical": np.asarray(self.spec["typical"]),
+        }
+        return self.model.density(self.runs, reference=reference)
+
+    def draws(self, name: str, family: str | None = None) -> np.ndarray:
+        """Draws of one quantity, ``(sample,)``, chains one after the other."""
+        x = self.tree["posterior"].dataset[name]
+        if "family" in x.dims:
+            x = x.sel(family=self.family(family))
+        return x.values.reshape(-1)
+
+    def parameters(self, family: str | None = None) -> dict[str, np.ndarray]:
+        """The law's parameters, ``(sample,)`` each."""
+        return {name: self.draws(name, family) for name in self.law.parameters}
+
+    def family(self, name: str | None) -> str:
+        """``name`` checked, or the only family there is."""
+        if not self.by_family:
+            return self.families[0]
+        if name is None or name not in self.families:
+            raise SpecError(
+                ("This fit tells families apart; name one with family=. " if name is None else
+                 f"No family `{name}` in this fit. ")
+                + f"It has: {', '.join(self.families)}."
+            )  # fmt: skip
+        return name
+
+    def readings(self, family: str | None = None) -> dict[str, np.ndarray]:
+        """Fitted readings: inputs of the law and its response, ``(reading,)`` each."""
+        data = self.tree["observed_data"].dataset
+        keep = slice(None)
+        if self.by_family and family is not None:
+            keep = np.flatnonzero(data["family"].values == self.family(family))
+        return {str(k): data[k].values[keep] for k in data.data_vars}
+
+
+def opened(fit: xr.DataTree, law: Law | None = None) -> Fitted:
+    """A fit as `Fitted`; ``law`` where it is one of the user's own that is not registered."""
+    if not isinstance(fit, xr.DataTree) or "bayescale" not in fit.attrs:
+        raise SpecError(
+            "Expected a fit, the DataTree that bayescale.fit or bayescale.load_fit returns; got "
+            f"{type(fit).__name__}."
+        )
+    spec = json.loads(fit.attrs["bayescale"])
+    if law is None:
+        try:
+            law = get(spec["model"]["law"])
+        except SpecError as error:
+            raise SpecError(
+                f"This fit was made with a law of your own, `{spec['model']['law']}` "
+                f"({spec['model']['formula']}). A function cannot be saved with it: "
+                "register it first, bayescale.laws.register(law)."
+            ) from error
+    model = LossModel.from_spec(spec["model"], law)
+    return Fitted(fit, law.at_scales(**spec["scales"]) if spec["scales"] else law, model, spec)
+
+
+def load_fit(path: str | Path) -> xr.DataTree:
+    """A fit saved with ``fit.to_netcdf(path)``, in memory.
+
+    Raises
+    ------
+    DataError
+        No such file, not a netCDF file, or not a fit of bayescale.
+    SpecError
+        The fit was saved by a newer version.
+    """
+    path = Path(path)
+    if not path.exists():
+        near = sorted(p.name for p in path.parent.glob("*.nc")) if path.parent.exists() else []
+        raise DataError(
+            f"No file `{path}`. "
+            + (f"That folder has: {', '.join(near[:8])}." if near else "No .nc file is near it.")
+        )
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as stored:
+            tree = stored.load()
+    except (OSError, ValueError) as error:
+        raise DataError(f"`{path}` is not a netCDF file that can be read: {error}") from error
+    if "bayescale" not in tree.attrs:
+        raise DataError(f"`{path}` is netCDF but not a saved fit; make one with fit.to_netcdf(path).")
+    found = json.loads(tree.attrs["bayescale"])["format"]
+    if found > FORMAT:
+        raise SpecError(
+            f"`{path}` was saved in format {found}; this version of bayescale reads up to {FORMAT}. "
+            "Upgrade bayescale."
+        )
+    return tree
+
+
+def _attributes(law: Law, name: str) -> dict[str, str]:
+    parameter = law.parameters.get(name)
+    return {"units": parameter.unit, "long_name": parameter.meaning} if parameter else {}

@@ -1,0 +1,173 @@
+"""The log density of a model on a table, written once for NumPy, JAX and PyTensor.
+
+The sampler sees one flat vector of coordinates. Each block of it is normal a priori (see
+`distributions.Prior`); the blocks become named values, the values become the law's natural
+parameters (`coordinates`), the parameters become residuals of log loss, the residuals are scored
+by the noise model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from bayescale.laws import Law
+from bayescale.models.arrays import arrays
+from bayescale.models.coordinates import natural_parameters
+from bayescale.models.distributions import Prior
+from bayescale.models.noise import Noise, log_likelihood
+from bayescale.models.table import Table
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One quantity of the model, for all families.
+
+    ``sharing`` says how families relate: ``"one"`` value for all, ``"free"`` values under the same
+    prior, or ``"pooled"`` around a population whose centre has ``prior`` and whose spread has
+    ``spread`` (a `Prior`, learnt) or is ``spread`` (a number, fixed).
+    """
+
+    name: str
+    prior: Prior
+    sharing: str = "one"
+    spread: Prior | float | None = None
+
+
+@dataclass(frozen=True)
+class Density:
+    """Log prior and log likelihood over a flat vector of coordinates.
+
+    Attributes
+    ----------
+    centring : dict of ndarray, (family,)
+        Per pooled variable and family, 1 where the family's own data decide (centred), 0 where
+        the population does (non-centred), and anything between (Papaspiliopoulos et al. 2007).
+    """
+
+    law: Law
+    table: Table
+    noise: Noise
+    variables: tuple[Variable, ...]
+    centring: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def n_families(self) -> int:
+        """Number of families."""
+        return len(self.table.families)
+
+    @property
+    def blocks(self) -> tuple[tuple[str, int], ...]:
+        """Names and lengths of the parts of the flat vector, in order."""
+        out: list[tuple[str, int]] = []
+        for v in self.variables:
+            if v.sharing == "pooled":
+                out.append((f"{v.name}_population", 1))
+                if isinstance(v.spread, Prior):
+                    out.append((f"{v.name}_spread", 1))
+            out.append((v.name, 1 if v.sharing == "one" else self.n_families))
+        return tuple(out)
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector."""
+        return sum(length for _, length in self.blocks)
+
+    def with_centring(self, centring: Mapping[str, np.ndarray]) -> Density:
+        """The same density in other coordinates of the pooled variables."""
+        return replace(self, centring=dict(centring))
+
+    def split(self, u: Any) -> dict[str, Any]:
+        """The blocks of a flat vector, ``(..., size)`` each."""
+        out, start = {}, 0
+        for name, length in self.blocks:
+            out[name] = u[..., start : start + length]
+            start += length
+        return out
+
+    def values(self, u: Any, xp: Any) -> dict[str, Any]:
+        """Every named quantity on its natural scale, ``(..., family)`` or ``(..., 1)``.
+
+        Law parameters are still relative to the pivot; see `parameters`.
+        """
+        block, out = self.split(u), {}
+        for v in self.variables:
+            x = block[v.name]
+            if v.sharing == "pooled":
+                centre = block[f"{v.name}_population"] * v.prior.sd + v.prior.loc
+                spread, _ = self._spread(v, block, xp)
+                weight = self._weight(v)
+                # x is N(weight * centre, spread**weight); undo the partial centring
+                x = centre + spread ** (1.0 - weight) * (x - weight * centre)
+                out[f"{v.name}_population"] = v.prior.value(centre, xp)
+                if isinstance(v.spread, Prior):
+                    out[f"{v.name}_spread"] = spread
+                out[v.name] = v.prior.value(x, xp)
+            else:
+                out[v.name] = v.prior.value(x * v.prior.sd + v.prior.loc, xp)
+        return out
+
+    def log_prior(self, u: Any, xp: Any) -> Any:
+        """Log density of the prior at one flat vector, ``(...)``."""
+        block = self.split(u)
+        total = 0.0
+        for v in self.variables:
+            x = block[v.name]
+            if v.sharing == "pooled":
+                base = block[f"{v.name}_population"]
+                total = total + _standard(base)
+                centre = base * v.prior.sd + v.prior.loc
+                spread, log_p = self._spread(v, block, xp)
+                total = total + log_p
+                weight = self._weight(v)
+                scale = spread**weight
+                total = total + _standard((x - weight * centre) / scale)
+                total = total - (xp.log(spread) * weight).sum(axis=-1)
+            else:
+                total = total + _standard(x)
+        return total
+
+    def parameters(self, values: Mapping[str, Any], xp: Any) -> dict[str, Any]:
+        """The law's natural parameters, ``(..., family)``, from `values`."""
+        return natural_parameters(self.law, values, self.table.pivot, self.table.typical, xp)
+
+    def log_law(self, parameters: Mapping[str, Any], xp: Any) -> Any:
+        """Log of the law at every reading, ``(..., reading)``."""
+        by_reading = dict(parameters)  # of one family: broadcast along the readings
+        if self.n_families > 1:
+            by_reading = {k: xp.take(v, self.table.family) for k, v in parameters.items()}
+        return xp.log(self.law(xp=xp, **self.table.inputs, **by_reading))
+
+    def log_likelihood(self, values: Mapping[str, Any], xp: Any) -> Any:
+        """Log likelihood, one term per configuration, ``(..., config)``."""
+        residual = self.table.response - self.log_law(self.parameters(values, xp), xp)
+        ones = np.ones(self.n_families)
+        noise = {
+            v.name: values[v.name] * ones for v in self.variables if v.name not in self.law.parameters
+        }
+        return log_likelihood(
+            residual, self.noise, self.table.groups, self.table.log_scale, noise, xp
+        )
+
+    def log_density(self, u: Any, xp: Any | None = None) -> Any:
+        """Log prior plus log likelihood at one flat vector."""
+        xp = xp or arrays("numpy")
+        return self.log_prior(u, xp) + self.log_likelihood(self.values(u, xp), xp).sum(axis=-1)
+
+    def _spread(self, v: Variable, block: Mapping[str, Any], xp: Any) -> tuple[Any, Any]:
+        """Spread of a pooled variable and the log prior of its coordinate."""
+        if isinstance(v.spread, Prior):
+            u = block[f"{v.name}_spread"]
+            return v.spread.value(u * v.spread.sd + v.spread.loc, xp), _standard(u)
+        return np.array([float(v.spread)]), 0.0  # type: ignore[arg-type]
+
+    def _weight(self, v: Variable) -> np.ndarray:
+        return np.asarray(self.centring.get(v.name, np.zeros(self.n_families)))
+
+
+def _standard(u: Any) -> Any:
+    return (-0.5 * u * u - 0.5 * math.log(2 * math.pi)).sum(axis=-1)

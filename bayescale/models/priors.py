@@ -1,0 +1,159 @@
+"""Judgement in one place: every default prior, with a sentence and a source each.
+
+Priors are stated at the *pivot*, the geometric mean of the fitted inputs, and in multiples of the
+*typical loss*, the median fitted loss. So they mean the same for a language model at 3 nats and a
+diffusion transformer at 0.5, and the prefactor of a power law is judged as what it contributes
+where the data are, not at one parameter and one token. `tests/models/test_priors.py` draws from
+them (prior predictive check) and holds them against every published constant we know.
+"""
+
+from __future__ import annotations
+
+from bayescale.laws import Law, Parameter
+from bayescale.models.distributions import LogitNormal, LogNormal, Normal, Prior
+
+FLOOR = LogNormal(
+    0.55,
+    0.7,
+    source="Irreducible loss as a multiple of the typical loss. Published fits put it at 0.6 to "
+    "0.95 of the losses seen (Besiroglu 2404.10102: 0.7, video DiT 2411.17470: 0.93); ABRA's two "
+    "ladders say 0.39 and none at all, so the lower tail stays open. Chosen width.",
+)
+CONTRIBUTION = LogNormal(
+    0.15,
+    1.2,
+    source="What one term adds at the pivot, as a multiple of the typical loss: 0.04 for the video "
+    "DiT (2411.17470 Table 3), 0.1 to 0.2 for Chinchilla, up to 1 for a law without a floor. "
+    "Chosen width: a factor 7 either way.",
+)
+EXPONENT = LogNormal(
+    0.35,
+    0.5,
+    source="Exponents of size and data: 0.34 and 0.28 (Hoffmann 2203.15556), 0.35 and 0.37 "
+    "(Besiroglu), 0.32 and 0.29 (video DiT), 0.30 and 0.69 (Gemstones 2502.06857), 0.35 "
+    "(Muennighoff 2305.16264). Median and spread of these.",
+)
+EXPONENT_WITHOUT_FLOOR = LogNormal(
+    0.08,
+    0.7,
+    source="Exponents of laws that fall to zero are smaller, since the floor hides in them: 0.076 "
+    "and 0.103 (Kaplan 2001.08361), 0.027 and 0.039 against compute (image DiT 2410.08184).",
+)
+EXPONENT_OF_COMPUTE = LogNormal(
+    0.15,
+    0.6,
+    source="A compute frontier with a floor falls with alpha beta / (alpha + beta), half of the "
+    "exponents above: 0.17 for Chinchilla, 0.15 for the video DiT; ABRA 0.04.",
+)
+OPTIMUM_EXPONENT = LogitNormal(
+    0.5,
+    0.4,
+    source="Exponent of the compute-optimal size: 0.36 to 0.73 over fifteen studies of images, "
+    "video and text, with sd 0.05 to 0.08 between studies of one modality.",
+)
+SCALE_OF_INPUT = LogNormal(
+    1.0,
+    3.0,
+    source="A parameter measured in units of an input (a break, a critical batch size), as a "
+    "multiple of the pivot: anywhere within a factor 140. Chosen.",
+)
+POSITIVE_SHAPE = LogNormal(
+    1.0, 0.7, source="A positive shape parameter, 1 where the simpler law holds. Chosen."
+)
+REAL_SHAPE = Normal(
+    0.0,
+    0.2,
+    source="A drift that is zero in the simpler law; Farseer (2506.10972) finds drifts of the "
+    "data exponent of about 0.1 per e-fold of N or less. Chosen width.",
+)
+SHARE = LogitNormal(0.5, 1.5, source="A share between 0 and 1, nothing assumed. Chosen.")
+
+SPREAD_OF_EXPONENTS = LogNormal(
+    0.12,
+    0.7,
+    source="Sd of ln(exponent) between families. Between studies the exponent of the optimal size "
+    "has sd 0.05 to 0.08, which is 0.14 to 0.23 in ln(alpha) and ln(beta); families of one study "
+    "differ less. Log-normal, since a spread of exactly zero is not believed.",
+)
+
+SIGMA = LogNormal(
+    0.01,
+    1.5,
+    source="Scale of the noise of log loss: seeds alone 0.0002 to 0.001 (Muennighoff: 0.0004 to "
+    "0.0008), a law's own misfit 0.002 to 0.03, untuned runs 0.05. Median and spread of these.",
+)
+SPREAD_OF_SIGMA = 0.5  # sd of ln(sigma) between families; chosen: a factor 2.3 either way
+TAIL = LogNormal(
+    4.0,
+    1.0,
+    low=1.0,
+    source="Degrees of freedom of the Student-t noise, above 1: 1.6 on the raw Chinchilla "
+    "points, 3 on the cleaned ones; 20 and more is normal noise. Chosen median.",
+)
+RUN_SHARE = LogitNormal(
+    0.5, 1.5, source="Share of the noise variance common to all readings of a run. Chosen, wide."
+)
+CONFIG_SHARE = LogitNormal(
+    0.5,
+    1.5,
+    source="Share of the noise variance common to runs that differ in seed only: what the law "
+    "misses, not luck. Chosen, wide.",
+)
+CORRELATION_LENGTH = LogNormal(
+    0.5,
+    1.0,
+    source="Serial correlation along a trajectory falls as exp(-|d ln T| / length). Chosen: the "
+    "noise forgets itself over a factor 1.1 to 13 in tokens.",
+)
+NOISE_SLOPE = Normal(
+    0.0, 0.1, source="d ln(sigma) / d ln(scale): noise changes by at most a factor 2 per decade. Chosen."
+)
+UNDERTUNED_SHARE = LogitNormal(
+    0.05, 1.0, source="Share of runs that were badly tuned. Chosen: 1 to 20 %."
+)
+UNDERTUNED_SCALE = LogNormal(
+    0.05,
+    1.0,
+    source="How much a badly tuned run loses, in log loss. In Gadre's grid runs of one size span "
+    "7 % on average, up to a factor 2, with warm-up and shape.",
+)
+
+
+def default_prior(law: Law, name: str) -> Prior:
+    """The default prior of one parameter of a law, in the coordinates that `coordinates` states.
+
+    Looked up by what the parameter is (its ``role``) and, where the role says nothing, by its
+    support alone.
+    """
+    parameter = law.parameters[name]
+    has_floor = any(p.role == "floor" for p in law.parameters.values())
+    if parameter.role == "floor":
+        return FLOOR
+    if parameter.role in ("size_term", "data_term", "compute_term"):
+        return CONTRIBUTION
+    if parameter.role == "scale":
+        return SCALE_OF_INPUT
+    if parameter.role == "optimum_exponent":
+        return OPTIMUM_EXPONENT
+    if parameter.role == "exponent":
+        if not has_floor:
+            return EXPONENT_WITHOUT_FLOOR
+        on_compute = law.inputs == ("flops",) or "flops" in law.inputs
+        return EXPONENT_OF_COMPUTE if on_compute else EXPONENT
+    return _by_support(parameter)
+
+
+def _by_support(parameter: Parameter) -> Prior:
+    support = parameter.support
+    if support == "positive":
+        return POSITIVE_SHAPE
+    if support == "unit":
+        return SHARE
+    if support == "real":
+        return REAL_SHAPE if parameter.role == "shape" else Normal(
+            0.0, 3.0, source="A real number of order one, nothing assumed. Chosen."
+        )
+    low, high = support
+    return LogitNormal(
+        (low + high) / 2, 1.5, low=low, high=high, source="Between its bounds, nothing assumed."
+    )

@@ -1,0 +1,114 @@
+"""The PyMC face of a model: the same priors and likelihood, in the words of PyMC.
+
+Priors are PyMC's own distributions, so this is a second route to the log density as well as a
+model to open: `tests/models/test_density.py` holds the two against each other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayescale.models.arrays import arrays
+from bayescale.models.density import Density, Variable
+from bayescale.models.distributions import Prior
+from bayescale.models.noise import log_likelihood
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+
+def to_pymc(density: Density) -> pm.Model:
+    """A `pymc.Model` with the law's parameters as deterministics and the data as observed.
+
+    Variables are named as in a fit's posterior; a law parameter that is sampled in other units
+    (a coefficient judged at the pivot) has a free variable ``<name>_at_pivot``. Independent
+    Student-t or normal noise is an observed variable ``log_loss``, so that
+    `pymc.sample_posterior_predictive` works; correlated or one-sided noise is a potential.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    xp = arrays("pytensor")
+    table, law = density.table, density.law
+    coords = {"family": list(table.families), "reading": np.arange(len(table.response))}
+    with pm.Model(coords=coords) as model:
+        values = {v.name: _variable(v, density) for v in density.variables}
+        values = {name: pt.atleast_1d(x) for name, x in values.items()}
+        parameters = density.parameters(values, xp)
+        for name, x in parameters.items():
+            if name not in model.named_vars:
+                shared = len(table.families) == 1
+                pm.Deterministic(name, x[0] if shared else x, dims=None if shared else "family")
+        log_law = density.log_law(parameters, xp)
+        noise = {
+            v.name: values[v.name] * np.ones(density.n_families)
+            for v in density.variables
+            if v.name not in law.parameters
+        }
+        if _independent(density):
+            sigma = noise["sigma"][table.family]
+            if table.log_scale is not None:
+                sigma = sigma * pt.exp(noise["noise_slope"][table.family] * table.log_scale)
+            if density.noise.tail == "student":
+                nu = noise["nu"][table.family]
+                pm.StudentT("log_loss", nu=nu, mu=log_law, sigma=sigma, observed=table.response, dims="reading")
+            else:
+                pm.Normal("log_loss", mu=log_law, sigma=sigma, observed=table.response, dims="reading")
+        else:
+            residual = table.response - log_law
+            terms = log_likelihood(
+                residual, density.noise, table.groups, table.log_scale, noise, xp
+            )
+            pm.Potential("log_likelihood", terms.sum())
+    return model
+
+
+def _independent(density: Density) -> bool:
+    return density.table.groups.independent and not density.noise.undertuned
+
+
+def _variable(v: Variable, density: Density) -> Any:
+    import pymc as pm
+
+    in_other_units = _has_unit(v, density)
+    name = f"{v.name}_at_pivot" if in_other_units else v.name
+    if v.sharing == "one":
+        return _prior(name, v.prior)
+    if v.sharing == "free":
+        return _prior(name, v.prior, dims="family")
+    xp = arrays("pytensor")
+    centre = pm.Normal(f"{v.name}_population_coordinate", v.prior.loc, v.prior.sd)
+    pm.Deterministic(f"{v.name}_population", v.prior.value(centre, xp))
+    if isinstance(v.spread, Prior):
+        spread = _prior(f"{v.name}_spread", v.spread)
+    else:
+        spread = float(v.spread)  # type: ignore[arg-type]
+    offset = pm.Normal(f"{v.name}_offset", 0.0, 1.0, dims="family")
+    return pm.Deterministic(v.name, v.prior.value(centre + spread * offset, xp), dims="family")
+
+
+def _has_unit(v: Variable, density: Density) -> bool:
+    from bayescale.models.coordinates import LOSS_ROLES
+
+    parameter = density.law.parameters.get(v.name)
+    return parameter is not None and bool(
+        parameter.role in LOSS_ROLES or parameter.of or parameter.prefactor
+    )
+
+
+def _prior(name: str, prior: Prior, dims: str | None = None) -> Any:
+    import pymc as pm
+
+    if prior.scale == "real":
+        return pm.Normal(name, prior.loc, prior.sd, dims=dims)
+    if prior.scale == "log":
+        if prior.low == 0:
+            return pm.LogNormal(name, prior.loc, prior.sd, dims=dims)
+        above = pm.LogNormal(f"{name}_above_{prior.low:g}", prior.loc, prior.sd, dims=dims)
+        return pm.Deterministic(name, prior.low + above, dims=dims)
+    if (prior.low, prior.high) == (0.0, 1.0):
+        return pm.LogitNormal(name, prior.loc, prior.sd, dims=dims)
+    share = pm.LogitNormal(f"{name}_share", prior.loc, prior.sd, dims=dims)
+    return pm.Deterministic(name, prior.low + (prior.high - prior.low) * share, dims=dims)

@@ -1,0 +1,178 @@
+"""The fitted readings of a table as plain arrays, checked for what a law needs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayescale.errors import DataError
+from bayescale.laws import Law
+from bayescale.models.noise import FAR, Groups
+from bayescale.runs import readings
+
+HYPERPARAMETERS = ("batch_size", "learning_rate", "weight_decay", "warmup", "width", "depth")
+SMALLEST_GAP = 1e-3  # in ln T; two readings of one run at the same T carry one reading's news
+
+
+@dataclass(frozen=True)
+class Table:
+    """Readings sorted by configuration, run and tokens.
+
+    Attributes
+    ----------
+    response : ndarray, (reading,)
+        Log of the modelled column.
+    inputs : dict of ndarray, (reading,)
+    family : ndarray of int, (reading,)
+    families : tuple of str
+    pivot : dict of ndarray, (family,)
+        Geometric mean of each input.
+    typical : ndarray, (family,)
+        Median of the modelled column.
+    """
+
+    response: np.ndarray
+    inputs: dict[str, np.ndarray]
+    family: np.ndarray
+    families: tuple[str, ...]
+    groups: Groups
+    pivot: dict[str, np.ndarray]
+    typical: np.ndarray
+    log_scale: np.ndarray | None
+
+
+def tabulate(
+    runs: xr.Dataset,
+    law: Law,
+    *,
+    by_family: bool,
+    scale: str | None = None,
+    shared: bool = True,
+    reference: Mapping[str, Any] | None = None,
+) -> Table:
+    """The table that a model of ``law`` is fitted to; raises `DataError` where it cannot be.
+
+    ``reference`` takes pivots and the typical loss from an earlier fit instead of from this table.
+    """
+    flat = readings(runs)
+    _check(flat, law, scale)
+    family_names = np.asarray(flat["family"].values).astype(str)
+    families = tuple(sorted(set(family_names))) if by_family else ("all",)
+    family = np.searchsorted(families, family_names) if by_family else np.zeros(len(flat.reading), int)
+
+    order, groups = _group(flat, law, family, shared)
+    family = family[order]
+    inputs = {name: np.asarray(flat[name].values, float)[order] for name in law.inputs}
+    response = np.log(np.asarray(flat[law.response].values, float)[order])
+    reference = dict(reference or {})
+    log_scale = None
+    wanted = dict(inputs)
+    if scale:
+        wanted[scale] = np.asarray(flat[scale].values, float)[order]
+    pivot = reference.get("pivot") or {
+        name: np.array([np.exp(np.log(x[family == f]).mean()) for f in range(len(families))])
+        for name, x in wanted.items()
+    }
+    typical = reference.get("typical")
+    if typical is None:
+        typical = np.array([np.exp(np.median(response[family == f])) for f in range(len(families))])
+    if scale:
+        log_scale = np.log(wanted[scale] / np.asarray(pivot[scale])[family])
+    return Table(
+        response, inputs, family, families, groups,
+        {k: np.asarray(v, float) for k, v in pivot.items()}, np.asarray(typical, float), log_scale,
+    )  # fmt: skip
+
+
+def _check(flat: xr.Dataset, law: Law, scale: str | None) -> None:
+    have = [str(name) for name in flat.data_vars]
+    for name in (*law.inputs, law.response, *([scale] if scale else [])):
+        if name not in have:
+            raise DataError(
+                f"The law `{law.name}` needs the column `{name}`, which these runs lack. They have: "
+                f"{', '.join(have)}. Map it with as_runs(frame, columns={{'{name}': 'their name'}}), "
+                "or choose a law without it."
+            )
+        values = np.asarray(flat[name].values, float)
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if len(bad):
+            ids = [str(r) for r in flat["run"].values[bad[:5]]]
+            raise DataError(
+                f"`{name}` is missing or not positive in {len(bad)} of {len(values)} fitted "
+                f"readings (runs {', '.join(ids)}{', ...' if len(bad) > 5 else ''}; first value "
+                f"{values[bad[0]]:g}). Fill the column, or set those rows aside with "
+                "as_runs(..., on_invalid='set_aside')."
+            )
+    n = flat.sizes["reading"]
+    free = len(law.parameters)
+    if n < 3:
+        raise DataError(
+            f"{n} fitted reading(s): a law with {free} parameters cannot be fitted to fewer than 3. "
+            "See summarise(runs) for the rows that were set aside and why."
+        )
+    for name in law.inputs:
+        values = np.unique(np.asarray(flat[name].values, float))
+        if len(values) == 1:
+            raise DataError(
+                f"One value of `{name}` only ({values[0]:.4g}, in all {n} readings): its exponent "
+                f"in the law `{law.name}` cannot be learnt from them. Add runs at other values of "
+                f"`{name}`, or fit a law without it"
+                + (" (law='data')." if name == "N" else " (law='size')." if name == "T" else ".")
+            )
+
+
+def _group(
+    flat: xr.Dataset, law: Law, family: np.ndarray, shared: bool
+) -> tuple[np.ndarray, Groups]:
+    """Sort readings into configurations and runs."""
+    n = flat.sizes["reading"]
+    if not shared:
+        index = np.arange(n)
+        return index, Groups(index, index, family, index, np.full(n, FAR), False, False)
+    run = np.asarray(flat["trajectory"].values).astype(str)
+    run_ids, run = np.unique(run, return_inverse=True)
+    counts = np.bincount(run)
+    config_of_run = _configurations(flat, law, family, run, counts)
+    log_t = np.log(np.asarray(flat["T"].values, float)) if "T" in flat else np.zeros(n)
+    order = np.lexsort((log_t, run, config_of_run[run]))
+    # runs renumbered in the order in which they now stand
+    run = run[order]
+    first = np.r_[True, run[1:] != run[:-1]]
+    config = config_of_run[run[first]]
+    config_first = np.r_[True, config[1:] != config[:-1]]
+    config = np.cumsum(config_first) - 1
+    run = np.cumsum(first) - 1
+    index = np.arange(n)
+    previous = np.where(first, index, index - 1)
+    gap = np.where(first, FAR, np.maximum(log_t[order] - log_t[order][previous], SMALLEST_GAP))
+    family_of_config = family[order][first][config_first]
+    return order, Groups(
+        run, config, family_of_config, previous, gap,
+        has_trajectories=bool(len(run_ids) < n), has_replicates=bool(config[-1] + 1 < len(config)),
+    )  # fmt: skip
+
+
+def _configurations(
+    flat: xr.Dataset, law: Law, family: np.ndarray, run: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Index of the configuration of each run: runs alike in all but seed share one.
+
+    Only runs of one reading are looked at, unless seeds are recorded: two trajectories that happen
+    to meet at one T are not replicates, two seeds of one configuration are.
+    """
+    columns = [family.astype(float)]
+    for name in dict.fromkeys((*law.inputs, *HYPERPARAMETERS)):
+        if name in flat and np.issubdtype(flat[name].dtype, np.number):
+            columns.append(np.nan_to_num(np.asarray(flat[name].values, float), nan=-1.0))
+    first = np.zeros(len(counts), int)
+    first[run[::-1]] = np.arange(len(run))[::-1]
+    keys = np.stack(columns, axis=1)[first]
+    seeds = "seed" in flat and bool(np.isfinite(np.asarray(flat["seed"].values, float)).any())
+    if (counts > 1).any() and not seeds:
+        keys = np.column_stack([keys, np.where(counts > 1, np.arange(len(counts)), -1)])
+    _, config = np.unique(keys, axis=0, return_inverse=True)
+    return config.reshape(-1)

@@ -1,0 +1,275 @@
+"""Posterior predictions of the loss at given points, and the compute frontier.
+
+Nothing is compiled: the law is broadcast over the posterior draws in NumPy. A prediction is for
+the mean curve (``kind="mean"``) or for a new run, with its noise (``kind="response"``).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayescale.answers import Answer, interval
+from bayescale.errors import DataError, ExtrapolationWarning
+from bayescale.inference.tree import Fitted, opened
+
+FAR_DECADES = 3.0  # beyond this a forecast carries a warning; chosen
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction(Answer):
+    """Draws of the loss at points, with intervals and the distance from the data.
+
+    Attributes
+    ----------
+    draws : xarray.DataArray, (sample, point)
+        Loss of a new run (``kind="response"``) or of the mean curve.
+    curve : xarray.DataArray, (sample, point)
+        Loss of the mean curve, whatever ``kind`` is.
+    at : dict of ndarray, (point,)
+    kind : str
+    ci_prob : float
+    warning : str
+        What the fit's convergence gate has to say; empty for a good fit.
+    """
+
+    draws: xr.DataArray
+    curve: xr.DataArray
+    at: dict[str, np.ndarray]
+    decades_beyond: np.ndarray
+    kind: str
+    ci_prob: float
+    warning: str = ""
+    fitted: Fitted | None = None
+
+    @property
+    def data(self) -> xr.Dataset:
+        """Draws and points as one Dataset."""
+        points = {k: ("point", v) for k, v in self.at.items()}
+        return xr.Dataset({"draws": self.draws, "curve": self.curve, **points})
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a point: inputs, mean (of the curve), median, lower, upper, decades_beyond."""
+        low, high = interval(self.draws.values, self.ci_prob)
+        return pd.DataFrame(
+            {
+                **self.at,
+                "mean": self.curve.values.mean(axis=0),
+                "median": np.median(self.draws.values, axis=0),
+                "lower": low,
+                "upper": high,
+                "decades_beyond": self.decades_beyond,
+            }
+        )
+
+    @property
+    def text(self) -> str:
+        """One sentence a point."""
+        what = "a new run" if self.kind == "response" else "the mean curve"
+        lines = [self.warning] if self.warning else []
+        for row in self.table.to_dict("records"):
+            where = ", ".join(
+                f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}"
+                for k, v in row.items()
+                if k in self.at
+            )
+            far = row["decades_beyond"]
+            reach = f"; {far:.1f} decades beyond the data" if far > 0.05 else "; inside the data"
+            lines.append(
+                f"At {where}: loss of {what} {row['median']:.4f}, {self.ci_prob:.0%} interval "
+                f"{row['lower']:.4f} to {row['upper']:.4f}{reach}."
+            )
+        return "\n".join(lines)
+
+    def plot(self, **kwargs: Any) -> Any:
+        """The forecast with the data, as a matplotlib figure."""
+        from bayescale import plots
+
+        return plots.forecast(self, **kwargs)
+
+
+def predict(
+    fit: xr.DataTree,
+    at: Mapping[str, Any] | pd.DataFrame,
+    *,
+    kind: Literal["response", "mean"] = "response",
+    ci_prob: float = 0.9,
+    family: str | None = None,
+    random_seed: int = 0,
+) -> Prediction:
+    """The loss at new points, as posterior draws.
+
+    Parameters
+    ----------
+    fit : xarray.DataTree
+        From `bayescale.fit`.
+    at : mapping of array_like, (point,)
+        The law's inputs by name (``N`` parameters, ``T`` tokens, ...), and ``family`` where the
+        fit tells families apart. Scalars are broadcast.
+    kind : {"response", "mean"}, default "response"
+        A new run with its noise, or the mean curve. Compare runs with the first: the second is
+        narrower and is not a forecast of a run.
+    ci_prob : float, default 0.9
+        Probability of the equal-tailed interval in ``.table``.
+    family : str, optional
+        One family for all points, instead of ``at["family"]``.
+    random_seed : int, default 0
+        For the noise of new runs.
+
+    Returns
+    -------
+    Prediction
+        ``.draws`` (sample, point), ``.table``, ``.text``, ``.data``, ``.plot()``.
+
+    Examples
+    --------
+    >>> pred = bs.predict(fit, at={"N": [7e10], "T": [1.4e12]})  # doctest: +SKIP
+    """
+    if kind not in ("response", "mean"):
+        raise DataError(f"`kind` is 'response' or 'mean'; got {kind!r}.")
+    if not 0 < ci_prob < 1:
+        raise DataError(f"`ci_prob` is a probability between 0 and 1; got {ci_prob!r}.")
+    fitted = opened(fit)
+    points, families = points_of(fitted, at, family)
+    n = len(families)
+    mean = np.stack([np.empty(0)] * 0) if n == 0 else curve(fitted, points, families)
+    draws = mean if kind == "mean" else mean * np.exp(noise(fitted, points, families, random_seed))
+    beyond = decades_beyond(fitted, points, families)
+    if beyond.max(initial=0) > FAR_DECADES:
+        warnings.warn(
+            f"A point lies {beyond.max():.1f} decades of compute beyond the data; the interval "
+            "holds if the law does. See decades_beyond in the table.",
+            ExtrapolationWarning,
+            stacklevel=2,
+        )
+    shown = dict(points)
+    if fitted.by_family:
+        shown = {"family": families, **shown}
+    as_array = lambda x: xr.DataArray(x, dims=("sample", "point"))  # noqa: E731
+    return Prediction(
+        as_array(draws), as_array(mean), shown, beyond, kind, ci_prob, fitted.warning, fitted
+    )
+
+
+def points_of(
+    fitted: Fitted, at: Mapping[str, Any] | pd.DataFrame, family: str | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Checked inputs, ``(point,)`` each, and the family of each point."""
+    given = {str(k): np.atleast_1d(np.asarray(at[k])) for k in at}
+    if "flops" in fitted.law.inputs and "flops" not in given and {"N", "T"} <= set(given):
+        given["flops"] = 6.0 * given["N"].astype(float) * given["T"].astype(float)
+    missing = [name for name in fitted.law.inputs if name not in given]
+    if missing:
+        raise DataError(
+            f"`at` lacks {', '.join(f'`{m}`' for m in missing)}; the law `{fitted.law.name}` takes "
+            f"{', '.join(fitted.law.inputs)}. Got: {', '.join(given) or 'nothing'}."
+        )
+    try:
+        size = np.broadcast_shapes(*(x.shape for x in given.values()))
+    except ValueError:
+        lengths = ", ".join(f"{k}: {len(v)}" for k, v in given.items())
+        raise DataError(f"The columns of `at` differ in length ({lengths}).") from None
+    points = {}
+    for name in fitted.law.inputs:
+        x = np.broadcast_to(given[name].astype(float), size)
+        bad = np.flatnonzero(~(np.isfinite(x) & (x > 0)))
+        if len(bad):
+            raise DataError(
+                f"`at` has {name} = {x[bad[0]]:g} at point {bad[0]}; it must be positive."
+            )
+        points[name] = x.copy()
+    names = given.get("family", np.array([family]) if family else None)
+    if not fitted.by_family:
+        return points, np.full(size, fitted.families[0], dtype=object)
+    names = np.broadcast_to(names, size) if names is not None else np.full(size, None)
+    return points, np.array([fitted.family(f) for f in names], dtype=object)
+
+
+def curve(fitted: Fitted, points: Mapping[str, np.ndarray], families: np.ndarray) -> np.ndarray:
+    """The law at each point for each draw, ``(sample, point)``."""
+    columns: list[np.ndarray | None] = [None] * len(families)
+    for name in dict.fromkeys(families):
+        index = np.flatnonzero(families == name)
+        parameters = {k: v[:, None] for k, v in fitted.parameters(name).items()}
+        here = {k: v[index][None, :] for k, v in points.items()}
+        loss = np.broadcast_to(
+            fitted.law(xp=np, **here, **parameters),
+            (len(next(iter(parameters.values()))), len(index)),
+        )
+        for i, k in enumerate(index):
+            columns[k] = loss[:, i]
+    return np.stack(columns, axis=1)  # type: ignore[arg-type]
+
+
+def noise(
+    fitted: Fitted, points: Mapping[str, np.ndarray], families: np.ndarray, random_seed: int
+) -> np.ndarray:
+    """Noise of a new run, in log loss, ``(sample, point)``; independent between points."""
+    rng = np.random.default_rng(random_seed)
+    model = fitted.model.noise
+    out = []
+    for k, name in enumerate(families):
+        sigma = fitted.draws("sigma", name)
+        if model.scale:
+            pivot = _pivot(fitted, model.scale, name)
+            at = scale_input(points, model.scale)[k]
+            sigma = sigma * np.exp(fitted.draws("noise_slope", name) * np.log(at / pivot))
+        z = rng.standard_normal(len(sigma))
+        if model.tail == "student":
+            nu = fitted.draws("nu", name)
+            z = z / np.sqrt(rng.chisquare(nu) / nu)
+        e = sigma * z
+        if model.undertuned:
+            lifted = rng.random(len(sigma)) < fitted.draws("undertuned_share", name)
+            lift = np.abs(rng.standard_normal(len(sigma))) * fitted.draws("undertuned_scale", name)
+            normal = sigma * rng.standard_normal(len(sigma))
+            e = np.where(lifted, normal + lift, e)
+        out.append(e)
+    return np.stack(out, axis=1)
+
+
+def scale_input(points: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """A column of the points; compute is 6NT where it is not an input of the law."""
+    if name in points:
+        return points[name]
+    if name == "flops" and {"N", "T"} <= set(points):
+        return 6.0 * points["N"] * points["T"]
+    raise DataError(f"The noise depends on `{name}`, which `at` lacks; have {', '.join(points)}.")
+
+
+def _pivot(fitted: Fitted, name: str, family: str) -> float:
+    return float(np.asarray(fitted.spec["pivot"][name])[fitted.families.index(family)])
+
+
+def decades_beyond(
+    fitted: Fitted, points: Mapping[str, np.ndarray], families: np.ndarray
+) -> np.ndarray:
+    """Decades of compute from the largest fitted run to each point; 0 inside, ``(point,)``.
+
+    Where the law's inputs do not give compute, decades beyond the largest value of any input.
+    """
+    out = np.zeros(len(families))
+    for name in dict.fromkeys(families):
+        index = np.flatnonzero(families == name)
+        seen = fitted.readings(name if fitted.by_family else None)
+        here = {k: v[index] for k, v in points.items()}
+        out[index] = _distance(seen, here, fitted.law.inputs)
+    return out
+
+
+def _distance(
+    seen: Mapping[str, np.ndarray], here: Mapping[str, np.ndarray], inputs: tuple[str, ...]
+) -> np.ndarray:
+    if {"N", "T"} <= set(inputs):
+        far = np.log10(here["N"] * here["T"]) - np.log10(seen["N"] * seen["T"]).max()
+        return np.maximum(far, 0.0)
+    far = [np.log10(here[k]) - np.log10(seen[k]).max() for k in inputs]
+    return np.maximum(np.max(far, axis=0), 0.0)
