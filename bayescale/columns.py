@@ -173,9 +173,11 @@ def _no_such_column(
 def _take_our_own_names(found: Mapped, theirs: Collection[str], *, refused: set[str]) -> None:
     used = set(found.taken.values())
     for name in theirs:
+        if name in used:
+            continue
         if name in FIELDS and name not in found.asked and name not in refused:
             found.taken[name] = name
-        elif name not in used:
+        else:
             clash = name in FIELDS or name in found.taken or name in DIMENSIONS
             found.kept[f"{name}_unmapped" if clash else name] = name
 

@@ -197,7 +197,7 @@ def summarise(runs: xr.Dataset) -> str:
     shown = [f"{name} ({size:,})" for name, size in zip(families, sizes, strict=True)]
     more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
     lines.append(f"families: {', '.join(shown[:6])}{more}")
-    lines += [_range(every, name) for name in ("N", "T", "flops", "loss") if name in every]
+    lines += [_range(every, name) for name in FIELDS if FIELDS[name].role and name in every]
     return "\n".join(lines + [f"note: {note}" for note in notes_of(runs)])
 
 
@@ -256,10 +256,19 @@ def _range(every: xr.Dataset, name: str) -> str:
     values = every[name].values[every["fitted"].values]
     values = values[np.isfinite(values)]
     if not len(values):
-        return f"{name}: none"
+        return f"{name}: no value"
     source = f" ({every.attrs['flops_source']})" if name == "flops" else ""
-    unit = every[name].attrs["units"]
-    return f"{name}: {values.min():.4g} to {values.max():.4g} {unit}{source}".rstrip()
+    low, high = (_short(value, FIELDS[name].count) for value in (values.min(), values.max()))
+    span = low if low == high else f"{low} to {high}"
+    return f"{name}: {span} {FIELDS[name].unit}{source}".rstrip()
+
+
+def _short(value: float, count: bool) -> str:
+    """A number as people say it: 57.3M parameters, but 6e+18 FLOP."""
+    for letter, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count and size <= value < 1e15:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.4g}"
 
 
 def _sortable(values: np.ndarray) -> np.ndarray:

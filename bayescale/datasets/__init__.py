@@ -1,0 +1,21 @@
+"""Public tables of real training runs, with licence, citation and known issues; and made-up ones.
+
+``names()`` lists them, ``load("chinchilla")`` gives runs ready to fit, ``frame("chinchilla")`` the
+table as it stands, ``info("chinchilla")`` what is known about it. ``papers()`` and ``paper(name)``
+give tables of numbers printed in papers. ``simulate()`` draws runs whose truth is known.
+"""
+
+from __future__ import annotations
+
+from .catalogue import DatasetInfo, frame, info, load, names, paper, papers, published
+
+__all__ = [
+    "DatasetInfo",
+    "frame",
+    "info",
+    "load",
+    "names",
+    "paper",
+    "papers",
+    "published",
+]
