@@ -7,7 +7,7 @@ Where a guess would be easy, the error prints the argument that says it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import SpecError
@@ -55,15 +55,18 @@ def map_columns(
     family : str or None
         Their column with the group.
     """
-    columns = _checked(columns)
+    columns = checked_columns(columns)
     if _is_reversed(columns, theirs):
         return Mapped(problems=[_reversed(columns)])
     found = Mapped()
     for ours, name in {**columns, **_family(columns, family)}.items():
         if name is not None:
-            _take(found, ours, name, theirs, argument="family" if name is family else "columns")
-    _take_our_own_names(found, theirs, refused={n for n, c in columns.items() if c is None})
+            _take(found, ours, name, theirs)
+    refused = {ours for ours, name in columns.items() if name is None}
+    _correct_names(found, refused)
+    _take_our_own_names(found, theirs, refused=refused)
     _look_for_essentials(found, columns, theirs)
+    _spell_it_out(found, theirs)
     return found
 
 
@@ -73,14 +76,22 @@ def suggestion(found: Mapped, more: Mapping[str, str | None]) -> str:
     Examples
     --------
     >>> suggestion(Mapped(asked={"loss": "val"}), {"N": "params"})
-    'columns={"loss": "val", "N": "params"}'
+    'columns={"N": "params", "loss": "val"}'
     """
-    pairs = {**{k: v for k, v in found.asked.items() if k != "family"}, **more}
+    taken = {ours: name for ours, name in found.taken.items() if ours in ESSENTIAL}
+    asked = {ours: name for ours, name in found.asked.items() if ours != "family"}
+    pairs = {**taken, **asked, **more}
+    pairs = {name: pairs[name] for name in sorted(pairs, key=_position)}
     inside = ", ".join(f'"{k}": ' + ("None" if v is None else f'"{v}"') for k, v in pairs.items())
     return f"columns={{{inside}}}"
 
 
-def _checked(columns: Any) -> dict[str, str | None]:
+def _position(name: str) -> int:
+    return ESSENTIAL.index(name) if name in ESSENTIAL else len(ESSENTIAL)
+
+
+def checked_columns(columns: Any) -> dict[str, str | None]:
+    """The argument ``columns`` as a dict of names; SpecError if it is anything else."""
     if columns is None:
         return {}
     if not isinstance(columns, Mapping):
@@ -126,48 +137,59 @@ def _reversed(columns: Mapping[str, str | None]) -> Problem:
     )
 
 
-def _take(found: Mapped, ours: str, name: str, theirs: Collection[str], *, argument: str) -> None:
+def _take(found: Mapped, ours: str, name: str, theirs: Collection[str]) -> None:
     if ours in DIMENSIONS or not ours:
-        found.problems.append(
-            Problem(f"`{ours}`", "this name is used by the layout.", "Choose another name.")
-        )
-    elif name not in theirs:
-        found.problems.append(_no_such_column(found, ours, name, theirs, argument))
-        found.asked[ours] = name
-    elif (field_of_ours := _misnamed(ours)) and field_of_ours not in found.taken:
-        found.problems.append(_called(found, ours, field_of_ours, name))
-    else:
+        why = "this name is used by the layout."
+        found.problems.append(Problem(ours or None, why, "Choose another name."))
+    elif name in theirs:
         found.taken[ours] = found.asked[ours] = name
+    else:
+        close = near_misses(name, theirs)
+        found.problems.append(_no_such_column(ours, name, close, theirs))
+        found.asked[ours] = close[0] if close else name
 
 
-def _misnamed(ours: str) -> str | None:
-    """Our name where the caller used a common other one; single letters may be a law's own."""
-    if ours in FIELDS or len(ours) == 1:
-        return None
-    return lookalike_of(ours)
-
-
-def _called(found: Mapped, ours: str, right: str, name: str) -> Problem:
-    found.asked[right] = found.taken[right] = name
-    return Problem(
-        f"`{ours}`",
-        f"{FIELDS[right].meaning} is called `{right}` here.",
-        f"Write {suggestion(found, {})}.",
-    )
-
-
-def _no_such_column(
-    found: Mapped, ours: str, name: str, theirs: Collection[str], argument: str
-) -> Problem:
-    close = near_misses(name, theirs)
+def _no_such_column(ours: str, name: str, close: list[str], theirs: Collection[str]) -> Problem:
     hint = f"Did you mean {' or '.join(f'`{each}`' for each in close)}? " if close else ""
-    if argument == "family":
-        hint += "`family` takes the name of a column; "
-        hint += f'for a single group add a column that holds "{name}" in every row.\n'
-    about = f"`{ours}`" + (f" ({FIELDS[ours].meaning})" if ours in FIELDS else "")
-    return Problem(
-        about, f"there is no column `{name}`.", f"{hint}The columns are {listed(theirs)}."
-    )
+    hint += f"The columns are {listed(theirs)}."
+    if ours == "family":
+        hint += f'\nFor a single group, add a column that holds "{name}" in every row.'
+    about = FIELDS[ours].meaning if ours in FIELDS else ""
+    return Problem(ours, f"there is no column `{name}`.", hint, about=about)
+
+
+def _spell_it_out(found: Mapped, theirs: Collection[str]) -> None:
+    """Add the whole corrected argument to the last name that was misspelt."""
+    misspelt = [
+        at
+        for at, problem in enumerate(found.problems)
+        if problem.problem.startswith("there is no column") and problem.column != "family"
+    ]
+    if misspelt and all(name in theirs for name in found.asked.values()):
+        last = found.problems[misspelt[-1]]
+        hint = f"{last.hint}\nWrite {suggestion(found, {})}."
+        found.problems[misspelt[-1]] = replace(last, hint=hint)
+
+
+def _correct_names(found: Mapped, refused: set[str]) -> None:
+    """Complain of names that others use for what has another name here.
+
+    A law may have an input of such a name (``D``); then the caller says that the table has no T.
+    """
+    for ours in list(found.taken):
+        right = lookalike_of(ours) if ours not in FIELDS else None
+        if right is None or right in found.asked or right in refused:
+            continue
+        if len(ours) == 1 and right not in ESSENTIAL:
+            continue  # single letters are likely to be symbols of a law
+        found.asked[right] = found.taken[right] = found.taken.pop(ours)
+        del found.asked[ours]
+        text = f"this is called `{right}` here ({FIELDS[right].meaning})."
+        hint = f"Write {suggestion(found, {})}."
+        if len(ours) == 1:
+            pairs = f'"{ours}": "{found.taken[right]}", "{right}": None'
+            hint += f"\nIf `{ours}` is an input of your own law, say so: columns={{{pairs}, ...}}."
+        found.problems.append(Problem(ours, text, hint))
 
 
 def _take_our_own_names(found: Mapped, theirs: Collection[str], *, refused: set[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from .cells import is_missing, multiplier, read_numbers
-from .columns import Mapped, map_columns
+from .columns import Mapped, checked_columns, map_columns
 from .errors import DataError, DataWarning, SpecError
 from .frames import Table
 from .layout import AXES, arrange
@@ -21,6 +22,7 @@ from .schema import FIELDS, SCHEMA_VERSION
 from .validation import (
     Column,
     changes_within_run,
+    empty_labels,
     missing,
     out_of_support,
     repeated,
@@ -56,7 +58,8 @@ def build_runs(
     if not table.rows:
         have = f" (columns {listed(table.columns)})" if table.columns else ""
         raise DataError(f"The {where} has no rows{have}; at least one run was expected.")
-    table, empty = _without_empty_columns(table, {*(columns or {}).values(), family})
+    columns = checked_columns(columns)
+    table, empty = _without_empty_columns(table, {*columns.values(), family})
     found = map_columns(table.columns, columns, family)
     draft = Draft(table, found, _factors(units, found))
     problems = [*found.problems, *draft.problems()]
@@ -80,29 +83,31 @@ class Draft:
         self.kept = {name: _kept(table.columns[theirs]) for name, theirs in found.kept.items()}
         self.flops_source = table.attrs.get("flops_source")
         for name, theirs in found.taken.items():
-            self._add(name, theirs, table.columns[theirs], factors.get(name))
+            column = Column(name, theirs, table.columns[theirs], asked=name in found.asked)
+            self._add(column, factors.get(name))
         self.run_ids = self._run_ids(table.attrs)
         self.status, self.status_problems = self._status()
         self.prior = self._prior()
 
-    def _add(self, name: str, theirs: str, cells: np.ndarray, factor: float | None) -> None:
+    def _add(self, column: Column, factor: float | None) -> None:
         """Read one column as numbers or as text; scale it."""
+        name, cells = column.name, column.cells
         if name in FIELDS and FIELDS[name].kind != "number":
-            self.texts[name] = Column(name, theirs, cells)
+            self.texts[name] = column
             return
         numbers = read_numbers(cells, count=name not in FIELDS or FIELDS[name].count)
         if name not in FIELDS and numbers.unreadable.any() and np.isnan(numbers.values).all():
-            self.texts[name] = Column(name, theirs, cells)  # a further input that is a label
+            self.texts[name] = column  # a further input that is a label
             return
         if numbers.written.any():
-            example = str(cells[np.argmax(numbers.written)])
-            read = f'"{example}" as {numbers.values[np.argmax(numbers.written)]:g}'
+            first = int(np.argmax(numbers.written))
+            read = f'"{cells[first]}" as {numbers.values[first]:g}'
             self.notes.append(f"`{name}` was text and was read as numbers: {read}.")
         if factor is not None:
             np.multiply(numbers.values, factor, out=numbers.values)
             if factor != 1:
                 self.notes.append(f"`{name}` was multiplied by {factor:g}, as asked by `units`.")
-        self.numbers[name] = Column(name, theirs, cells, numbers, rescaled=factor is not None)
+        self.numbers[name] = replace(column, numbers=numbers, rescaled=factor is not None)
 
     def _run_ids(self, attrs: Mapping[str, Any]) -> str:
         if "run" in self.texts:
@@ -137,7 +142,7 @@ class Draft:
         # Unfinished and diverged runs may lack anything but the text rules.
         excused = aside | (self.status != "done")
         answered = self._answered()
-        found = [*self._missing_ids()]
+        found = without_ids = self._missing_ids()
         for column in self.numbers.values():
             found += unreadable(column)
             if column.name in FIELDS:
@@ -146,7 +151,7 @@ class Draft:
                 found += missing(column, excused, answered)
         found += wrong_unit(self.numbers, excused)
         found += self.status_problems
-        if not self._missing_ids():
+        if not without_ids:
             found += self._row_problems(aside)
         return found
 
@@ -154,13 +159,7 @@ class Draft:
         found = []
         for name in ("run", "family"):
             if name in self.texts:
-                empty = as_text(self.texts[name].cells) == ""
-                if empty.any():
-                    column = self.texts[name]
-                    found.append(Problem(
-                        column.shown, f"{plural(int(empty.sum()), 'cell')} empty.",
-                        "Fill them in, or leave the column out.", **column.rows(empty),
-                    ))  # fmt: skip
+                found += empty_labels(self.texts[name], as_text(self.texts[name].cells))
         return found
 
     def _answered(self) -> np.ndarray:

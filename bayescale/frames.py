@@ -72,7 +72,7 @@ def _from_dataframe(frame: Any) -> Table:
     except TypeError:
         raise DataError(
             "A table was expected (pandas, polars or Arrow, a dict of arrays, a list of records, "
-            f"an xarray.Dataset), not {type(frame).__module__}.{type(frame).__name__}."
+            f"an xarray.Dataset), not `{'None' if frame is None else type(frame).__name__}`."
         ) from None
     eager = native.collect() if isinstance(native, nw.LazyFrame) else native
     return Table({str(name): _cells(eager[name]) for name in eager.columns})

@@ -23,7 +23,7 @@ class Problem:
     Parameters
     ----------
     column : str or None
-        What it is about, as the reader should see it: "`T` (column `tokens`)".
+        Our name of the column concerned; None if it is about rows or the whole table.
     problem : str
         What was expected and what was found; a full sentence.
     hint : str, default ""
@@ -34,6 +34,8 @@ class Problem:
         What stands there.
     reason : str, default ""
         Words under which the rows may be set aside. Empty where that cannot repair it.
+    about : str, default ""
+        What to add to the name of the column: what it means, or what it is called in the table.
     """
 
     column: str | None
@@ -42,6 +44,13 @@ class Problem:
     rows: Sequence[int] = ()
     values: Sequence[Any] = ()
     reason: str = ""
+    about: str = ""
+
+
+class Words(str):
+    """A value that is not a cell but something said about a row; shown without quotes."""
+
+    __slots__ = ()
 
 
 def raise_problems(problems: Sequence[Problem], *, where: str, rows_note: str = "") -> NoReturn:
@@ -60,7 +69,8 @@ def raise_problems(problems: Sequence[Problem], *, where: str, rows_note: str = 
     lines = [f"{count} in {where}.", ""]
     for number, problem in enumerate(problems, start=1):
         lead = f"{number}. " if len(problems) > 1 else ""
-        about = f"{problem.column}: " if problem.column else ""
+        more = f" ({problem.about})" if problem.about else ""
+        about = f"`{problem.column}`{more}: " if problem.column else ""
         lines.append(f"  {lead}{about}{problem.problem}")
         margin = "  " + " " * len(lead)
         if len(problem.rows):
@@ -138,7 +148,7 @@ def plural(count: int, thing: str) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    text = repr(value)
+    text = str(value) if isinstance(value, Words) else repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
@@ -146,7 +156,7 @@ def _set_aside_advice(problems: Sequence[Problem]) -> str:
     rows = {row for problem in problems if problem.reason for row in problem.rows}
     advice = (
         f'on_invalid="set_aside" keeps the {plural(len(rows), "bad row")} in the data, marked with '
-        "the reason, and leaves them out of fits"
+        f"the reason, and leaves {'it' if len(rows) == 1 else 'them'} out of fits"
     )
     others = sum(not problem.reason for problem in problems)
     return f"{advice}." if not others else f"{advice}; the other problems need a repair first."

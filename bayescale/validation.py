@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from .cells import Numbers, is_missing
-from .problems import Problem, listed
+from .problems import Problem, Words, listed, plural
 from .schema import FIELDS, STATUSES, Field, status_of
 
 Columns = Mapping[str, np.ndarray]
@@ -32,12 +31,12 @@ class Column:
     cells: np.ndarray
     numbers: Numbers | None = None
     rescaled: bool = False
+    asked: bool = True
 
     @property
-    def shown(self) -> str:
-        """How messages call it."""
-        same = self.name == self.theirs
-        return f"`{self.name}`" if same else f"`{self.name}` (column `{self.theirs}`)"
+    def about(self) -> str:
+        """What messages add to its name."""
+        return "" if self.name == self.theirs else f"column `{self.theirs}`"
 
     @property
     def short(self) -> str:
@@ -50,64 +49,54 @@ class Column:
         assert self.numbers is not None
         return self.numbers.values
 
-    def rows(self, mask: np.ndarray) -> dict[str, Any]:
-        """Rows and cells where `mask` holds, as arguments of `Problem`."""
-        rows = np.flatnonzero(mask).tolist()
-        return {"rows": rows, "values": [_plain(self.cells[row]) for row in rows]}
+    def problem(
+        self, problem: str, hint: str, mask: np.ndarray | None = None, *, reason: str = ""
+    ) -> Problem:
+        """A problem of this column, in the rows where `mask` holds."""
+        rows = [] if mask is None else np.flatnonzero(mask).tolist()
+        values = [_plain(self.cells[row]) for row in rows]
+        return Problem(self.name, problem, hint, rows, values, reason=reason, about=self.about)
 
 
 def unreadable(column: Column) -> Iterator[Problem]:
     """Cells that hold text where a number was expected."""
     numbers = column.numbers
     assert numbers is not None
-    if numbers.unreadable.any():
-        texts = {str(cell) for cell in column.cells[numbers.unreadable]}
-        yield Problem(
-            column.shown,
-            f"{_cells(numbers.unreadable)} no number.",
-            _how_to_write(column.name, texts),
-            **column.rows(numbers.unreadable),
-            reason=f"{column.short} is not a number",
-        )
+    bad = numbers.unreadable
+    if bad.any():
+        hint = _how_to_write(column.name, {str(cell) for cell in column.cells[bad]})
+        if not column.asked:
+            none = f'columns={{"{column.name}": None}}'
+            hint += f"\nThe column was taken because of its name; {none} leaves it as it is."
+        reason = f"{column.short} is not a number"
+        text = f"{_cells(bad)} not a number." if bad.sum() == 1 else f"{_cells(bad)} not numbers."
+        yield column.problem(text, hint, bad, reason=reason)
     if column.rescaled and numbers.suffixed.any():
-        yield Problem(
-            column.shown,
+        yield column.problem(
             "a unit was given for the column, and cells carry one as well.",
             f'Drop "{column.name}" from `units`, or the suffixes from the cells.',
-            **column.rows(numbers.suffixed),
+            numbers.suffixed,
         )
 
 
 def out_of_support(column: Column, field: Field, excused: np.ndarray) -> Iterator[Problem]:
     """Infinite, negative or zero values of a known field."""
-    values = column.values
+    values, name = column.values, column.name
     infinite = np.isinf(values) & ~excused
-    if infinite.any():
-        yield Problem(
-            column.shown,
-            f"{_cells(infinite)} infinite.",
-            _blew_up(column.name),
-            **column.rows(infinite),
-            reason=f"infinite {column.short}",
-        )
     negative = (values < 0) & ~excused & ~infinite & (field.support != "real")
-    if negative.any():
-        yield Problem(
-            column.shown,
-            f"{_cells(negative)} negative.",
-            _why_positive(column.name),
-            **column.rows(negative),
-            reason=f"negative {column.short}",
-        )
     zero = (values == 0) & ~excused & (field.support == "positive")
-    if zero.any():
-        yield Problem(
-            column.shown,
-            f"{_cells(zero)} zero; a number above zero was expected.",
-            _why_positive(column.name),
-            **column.rows(zero),
-            reason=f"zero {column.short}",
-        )
+    for word, mask, hint in (
+        ("infinite", infinite, _blew_up(name)),
+        ("negative", negative, _why_positive(name, zero=False)),
+        ("zero", zero, _why_positive(name, zero=True)),
+    ):
+        if mask.any():
+            expected = "" if word == "infinite" else f"; {_EXPECTED[field.support]} was expected"
+            reason = f"{word} {column.short}"
+            yield column.problem(f"{_cells(mask)} {word}{expected}.", hint, mask, reason=reason)
+
+
+_EXPECTED = {"positive": "a number above zero", "nonnegative": "zero or more", "real": "a number"}
 
 
 def missing(column: Column, excused: np.ndarray, answered: np.ndarray) -> Iterator[Problem]:
@@ -117,40 +106,38 @@ def missing(column: Column, excused: np.ndarray, answered: np.ndarray) -> Iterat
     empty = np.isnan(numbers.values) & ~numbers.unreadable & ~excused
     if column.name == "loss":
         empty &= ~answered
-    if not empty.any():
-        return
-    everywhere = empty.all()
-    problem = "every cell is empty." if everywhere else f"{_cells(empty)} empty or NaN."
-    hint = _blew_up("loss") if column.name == "loss" else "Fill them in, or drop the rows."
-    if everywhere:
+    if empty.all():
         hint = "Name the column that holds it, or drop this one from `columns`."
-    yield Problem(column.shown, problem, hint, **column.rows(empty), reason=f"no {column.short}")
+        yield column.problem("every cell is empty.", hint)
+    elif empty.any():
+        hint = _blew_up("loss") if column.name == "loss" else "Fill them in, or drop the rows."
+        reason = f"no {column.short}"
+        yield column.problem(f"{_cells(empty)} empty or NaN.", hint, empty, reason=reason)
 
 
 def wrong_unit(columns: Mapping[str, Column], excused: np.ndarray) -> Iterator[Problem]:
     """Columns that must be in another unit, judged by their size; units given are believed."""
     N, T, flops = (_usable(columns.get(name), excused) for name in ("N", "T", "flops"))
-    if N is not None and not columns["N"].rescaled and np.nanmax(N) < 1000:
-        yield _unit_problem(columns["N"], N, "parameters", "models have thousands at least", "B")
+    small_N = N is not None and np.nanmax(N) < 1000 and not columns["N"].rescaled
+    if N is not None and small_N:
+        yield _unit_problem(columns["N"], N, "parameters", "models have thousands at least")
     elif N is not None and not columns["N"].rescaled and (N < 1000).any():
-        yield Problem(
-            columns["N"].shown,
+        yield columns["N"].problem(
             f"{_cells(N < 1000)} below 1,000 parameters, while others reach "
             f"{np.nanmax(N):.3g}: the units seem to be mixed.",
             "Write every row in parameters, or as text with its suffix: 1.3B, 300M.",
-            **columns["N"].rows(N < 1000),
+            N < 1000,
             reason="too few parameters to be in parameters",
         )
-    large = N is None or np.nanmax(N) > 1e4
-    if T is not None and large and not columns["T"].rescaled and np.nanmax(T) < 1e4:
-        yield _unit_problem(columns["T"], T, "tokens", "training takes far more", "B")
-    if N is None or T is None or flops is None or columns["flops"].rescaled:
+    trained_a_lot = N is None or small_N or np.nanmax(N) > 1e4
+    if T is not None and trained_a_lot and not columns["T"].rescaled and np.nanmax(T) < 1e4:
+        yield _unit_problem(columns["T"], T, "tokens", "training takes far more")
+    if N is None or T is None or flops is None or columns["flops"].rescaled or small_N:
         return
     with np.errstate(all="ignore"):
         ratio = float(np.nanmedian(flops / (6.0 * N * T)))
     if ratio < 1e-2:
-        yield Problem(
-            columns["flops"].shown,
+        yield columns["flops"].problem(
             f"the median is {ratio:.1e} of 6·N·T, so it cannot be in FLOP.",
             'Say the unit, for example units={"flops": "PFLOP"} or units={"flops": "PF-days"},\n'
             'or units={"flops": 1} if it is right as it is.',
@@ -159,21 +146,32 @@ def wrong_unit(columns: Mapping[str, Column], excused: np.ndarray) -> Iterator[P
 
 def unknown_status(column: Column) -> tuple[np.ndarray, list[Problem]]:
     """Our status for every row ("" where the cell is empty), and the words that say nothing."""
-    words = ["" if is_missing(cell) and cell != "nan" else str(cell) for cell in column.cells]
+    words = [_status_word(cell) for cell in column.cells.tolist()]
     known = {word: status_of(word) if word else "" for word in set(words)}
     bad = np.array([known[word] is None for word in words], dtype=bool)
     status = np.array([known[word] or "" for word in words], dtype="U8")
     if not bad.any():
         return status, []
-    problem = Problem(
-        column.shown,
-        f"{_cells(bad)} no status that is known here.",
-        f"Expected {', '.join(STATUSES)}; completed, finished, running, crashed, failed, preempted "
-        "and nan are understood.",
-        **column.rows(bad),
-        reason="unknown status",
+    hint = (
+        f"Expected {', '.join(STATUSES)}; completed, finished, running, crashed, failed, preempted"
+        "\nand nan are understood."
     )
-    return status, [problem]
+    text = f"{_cells(bad)} no status that is known here."
+    return status, [column.problem(text, hint, bad, reason="unknown status")]
+
+
+def _status_word(cell: object) -> str:
+    if isinstance(cell, str) and cell.strip().lower() == "nan":
+        return "nan"  # as text it is what became of the loss, not a missing cell
+    return "" if is_missing(cell) else str(cell)
+
+
+def empty_labels(column: Column, values: np.ndarray) -> Iterator[Problem]:
+    """Rows without a run id or a family where others have one."""
+    empty = values == ""
+    if empty.any():
+        hint = "Fill them in, or leave the column out."
+        yield column.problem(f"{_cells(empty)} empty.", hint, empty)
 
 
 def repeated(
@@ -189,11 +187,11 @@ def repeated(
         twin = {code: row for row, code in reversed(list(enumerate(first.tolist())))}
         rows = np.flatnonzero(again).tolist()
         yield Problem(
-            "rows",
+            None,
             f"{_cells(again, 'row')} an exact copy of an earlier one, the loss included.",
             "Drop the copies. If they are replicates, give each its own `run` id or `seed`.",
             rows=rows,
-            values=[f"copy of row {twin[first[row]]}" for row in rows],
+            values=[Words(f"a copy of row {twin[first[row]]}") for row in rows],
             reason="exact copy of another row",
         )
     if not has_ids:
@@ -204,12 +202,12 @@ def repeated(
         where = "`run` and " + listed(axes) if axes else "`run`, and nothing that orders them"
         rows = np.flatnonzero(clash).tolist()
         yield Problem(
-            "rows",
+            None,
             f"{_cells(clash, 'row')} another reading with the same {where}.",
             "Give replicates ids of their own. Where a resumed run wrote the same step twice, keep"
             " one.\nReadings of one run need `T`, `step` or `samples` to tell them apart.",
             rows=rows,
-            values=[str(frame["run"].iloc[row]) for row in rows],
+            values=[_place(frame, place, row) for row in rows],
             reason="second reading at the same place",
         )
 
@@ -224,16 +222,19 @@ def changes_within_run(column: Column, values: np.ndarray, run: np.ndarray) -> I
     else:
         differs = values != reference
     if differs.any():
-        rows = np.flatnonzero(differs).tolist()
-        runs = sorted({str(run[row]) for row in rows})
-        yield Problem(
-            column.shown,
-            f"it changes within {'run' if len(runs) == 1 else 'runs'} {listed(runs, shown=3)}; "
-            "rows that share a `run` are checkpoints of one run.",
-            "Give runs that differ ids of their own.",
-            rows=rows,
-            values=[_plain(column.cells[row]) for row in rows],
+        runs = sorted({str(each) for each in run[differs]})
+        yield column.problem(
+            f"it changes within {'run' if len(runs) == 1 else 'runs'} {listed(runs, shown=3)}.",
+            "Rows that share a `run` are checkpoints of one run; "
+            "give runs that differ ids of their own.",
+            differs,
         )
+
+
+def _place(frame: pd.DataFrame, names: list[str], row: int) -> Words:
+    cells = (frame[name].iloc[row] for name in names)
+    shown = (f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in cells)
+    return Words(", ".join(f"{name} {cell}" for name, cell in zip(names, shown, strict=True)))
 
 
 def first_rows(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -252,21 +253,19 @@ def _usable(column: Column | None, excused: np.ndarray) -> np.ndarray | None:
     return np.where(good, column.values, np.nan) if good.any() else None
 
 
-def _unit_problem(column: Column, values: np.ndarray, unit: str, why: str, letter: str) -> Problem:
-    low, high = np.nanmin(values), np.nanmax(values)
-    return Problem(
-        column.shown,
-        f"values run from {low:g} to {high:g}; in {unit} that is too little ({why}).",
-        f'If they are in billions, write units={{"{column.name}": "{letter}"}}; in millions, '
-        f'units={{"{column.name}": "M"}}.\n'
-        f'If they are {unit} indeed, say so with units={{"{column.name}": 1}}.',
+def _unit_problem(column: Column, values: np.ndarray, unit: str, why: str) -> Problem:
+    name, low, high = column.name, np.nanmin(values), np.nanmax(values)
+    span = f"every value is {low:g}" if low == high else f"values run from {low:g} to {high:g}"
+    return column.problem(
+        f"{span}; in {unit} that is too little ({why}).",
+        f'If they are in billions, write units={{"{name}": "B"}}; in millions, '
+        f'units={{"{name}": "M"}}.\nIf they are {unit} indeed, say so: units={{"{name}": 1}}.',
     )
 
 
 def _cells(mask: np.ndarray, thing: str = "cell") -> str:
     count = int(mask.sum())
-    verb = {"cell": ("is", "are"), "row": ("is", "are")}[thing]
-    return f"{count:,} {thing}{'' if count == 1 else 's'} {verb[count != 1]}"
+    return f"{plural(count, thing)} {'is' if count == 1 else 'are'}"
 
 
 def _plain(cell: object) -> object:
@@ -281,7 +280,7 @@ def _how_to_write(name: str, texts: set[str]) -> str:
         return "Write a decimal point instead of a comma."
     if name in FIELDS and not FIELDS[name].count:
         return "Write plain numbers: 2.91, 3e-4. Leave a cell empty where there is no value."
-    return "Write numbers, or text such as 1.3B, 300M, 2e10, 12,000."
+    return "Write numbers, or text such as 1.3B, 300M, 2e10."
 
 
 def _blew_up(name: str) -> str:
@@ -293,12 +292,14 @@ def _blew_up(name: str) -> str:
     )
 
 
-def _why_positive(name: str) -> str:
+def _why_positive(name: str, *, zero: bool) -> str:
     if name == "loss":
         return (
             "A loss here is a cross-entropy or an error, above zero. A likelihood that can be\n"
             'negative is `nll` or `vlb`: columns={"nll": ...}.'
         )
-    if name == "T":
+    if name == "T" and zero:
         return "A reading before training says nothing about a law. Drop it."
+    if name in ("N", "T"):
+        return "Correct the cells, or drop the rows."
     return "Correct the cells, or leave them empty."
