@@ -18,9 +18,7 @@ from bayescale.inference.samplers import SAMPLERS, Chains, numpyro_nuts, pymc_ch
 from bayescale.inference.tree import Fitted, build_tree, load_fit, opened
 from bayescale.models.arrays import arrays
 from bayescale.models.density import Density
-from bayescale.models.distributions import Prior
 from bayescale.models.loss import LossModel
-from bayescale.models.pooling import centring_weights
 from bayescale.runs import as_runs, runs_hash
 
 __all__ = ["Fitted", "fit", "load_fit", "opened"]
@@ -92,7 +90,7 @@ def fit(
     if not isinstance(runs, xr.Dataset):
         runs = as_runs(runs)
     density = model.density(runs)
-    density, start = _prepare(density, random_seed)
+    start = _find_start(density, random_seed)
     notes: dict[str, Any] = {"method": method}
     chains_out = None
     if method == "fast":
@@ -149,8 +147,8 @@ def _check_arguments(
             raise SpecError(f"`{name}` is a positive whole number; got {value!r}.")
 
 
-def _prepare(density: Density, random_seed: int) -> tuple[Density, Mode]:
-    """Mode and scale; for pooled models also the coordinates that suit each family's data.
+def _find_start(density: Density, random_seed: int) -> Mode:
+    """Mode and scale of the posterior.
 
     The joint mode of a hierarchy is degenerate in its spreads, so they are held at their prior
     median while the rest is maximised, and the sampler finds them.
@@ -158,56 +156,7 @@ def _prepare(density: Density, random_seed: int) -> tuple[Density, Mode]:
     hold = np.concatenate(
         [np.full(length, name.endswith("_spread")) for name, length in density.blocks]
     )
-    mode = find_mode(density, random_seed=random_seed, hold=hold if hold.any() else None)
-    if not hold.any():
-        return density, mode
-    start = 0
-    weights: dict[str, np.ndarray] = {}
-    variance = np.diag(mode.covariance)
-    spreads = {v.name: v.spread for v in density.variables if v.sharing == "pooled"}
-    centre: dict[str, float] = {}
-    place: dict[str, slice] = {}
-    for name, length in density.blocks:
-        place[name] = slice(start, start + length)
-        start += length
-    priors = {v.name: v.prior for v in density.variables}
-    u = mode.u.copy()
-    scale = np.ones(density.size)
-    for name, spread in spreads.items():
-        tau = spread.median if isinstance(spread, Prior) else float(spread)  # type: ignore[arg-type]
-        var = np.clip(variance[place[name]], 1e-12, 1 - 1e-9)
-        sd_of_data = tau / np.sqrt(1.0 / var - 1.0)
-        weights[name] = centring_weights(sd_of_data, tau)
-        prior = priors[name]
-        centre[name] = float(u[place[f"{name}_population"]][0]) * prior.sd + prior.loc
-        offset = u[place[name]]
-        w = weights[name]
-        # offset is (x - centre) / tau; the new coordinate is N(w * centre, tau**w)
-        u[place[name]] = w * centre[name] + tau**w * offset
-        scale[place[name]] = tau**w
-    moved = density.with_centring(weights)
-    shear = _shear(density, place, weights, priors)
-    cholesky = np.linalg.cholesky(
-        _symmetric(shear @ (scale[:, None] * mode.covariance * scale[None, :]) @ shear.T)
-    )
-    return moved, Mode(u, mode.log_density, cholesky @ cholesky.T, cholesky)
-
-
-def _shear(
-    density: Density,
-    place: Mapping[str, slice],
-    weights: Mapping[str, np.ndarray],
-    priors: Mapping[str, Prior],
-) -> np.ndarray:
-    """Linear map from non-centred to partly centred coordinates: the centre moves its members."""
-    out = np.eye(density.size)
-    for name, w in weights.items():
-        out[place[name], place[f"{name}_population"].start] = w * priors[name].sd
-    return out
-
-
-def _symmetric(a: np.ndarray) -> np.ndarray:
-    return (a + a.T) / 2
+    return find_mode(density, random_seed=random_seed, hold=hold)
 
 
 def _sample(density: Density, start: Mode, sampler: str, *, progressbar: bool, **kw: Any) -> Chains:

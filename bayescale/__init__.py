@@ -1,0 +1,53 @@
+"""Bayesian scaling laws: from a table of training runs to a forecast, a plan and the next run."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# name -> module that holds it; loaded on first use, so that `import bayescale` costs nothing
+_HOMES = {
+    "as_runs": "runs", "append": "runs", "summarise": "runs", "write_runs": "runs",
+    "read_runs": "importers",
+    "LossModel": "models.loss", "Noise": "models.noise",
+    "Normal": "models.distributions", "LogNormal": "models.distributions",
+    "LogitNormal": "models.distributions",
+    "fit": "inference", "load_fit": "inference",
+    "check": "check", "predict": "predict", "frontier": "predict", "plan": "plan",
+    "report": "report",
+}  # fmt: skip
+_MODULES = ("laws", "datasets", "plots", "errors", "schema")
+
+__all__ = ["__version__", *_HOMES, *_MODULES]
+
+if TYPE_CHECKING:
+    from bayescale import datasets, errors, laws, plots, schema
+    from bayescale.check import check
+    from bayescale.importers import read_runs
+    from bayescale.inference import fit, load_fit
+    from bayescale.models.distributions import LogitNormal, LogNormal, Normal
+    from bayescale.models.loss import LossModel
+    from bayescale.models.noise import Noise
+    from bayescale.plan import plan
+    from bayescale.predict import frontier, predict
+    from bayescale.report import report
+    from bayescale.runs import append, as_runs, summarise, write_runs
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"bayescale.{_HOMES[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"bayescale.{name}")
+    else:
+        raise AttributeError(
+            f"bayescale has no `{name}`; its names are {', '.join(sorted(__all__))}."
+        )
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

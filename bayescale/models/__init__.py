@@ -1,0 +1,1 @@
+"""Judgement: priors, noise, pooling, and the models made of them."""
