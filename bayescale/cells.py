@@ -7,7 +7,6 @@ People keep sizes as text. Reading it is safe for counts; a loss of ``"2,345"`` 
 from __future__ import annotations
 
 import math
-import numbers
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -16,23 +15,15 @@ import numpy as np
 
 MISSING_WORDS = frozenset({"", "nan", "na", "n/a", "none", "null", "-", "--", "<na>", "nat", "?"})
 
-_SUFFIXES = {
+SUFFIXES = {
     **{"": 1.0, "k": 1e3, "thousand": 1e3, "m": 1e6, "mm": 1e6, "mn": 1e6, "million": 1e6},
     **{"b": 1e9, "bn": 1e9, "g": 1e9, "billion": 1e9, "t": 1e12, "tn": 1e12, "trillion": 1e12},
     **{"p": 1e15, "e": 1e18, "z": 1e21, "y": 1e24},
 }
-_UNITS = {
-    **_SUFFIXES,
-    **{"bits": math.log(2.0), "nats": 1.0, "seconds": 1 / 3600, "s": 1 / 3600},
-    **{"minutes": 1 / 60, "hours": 1.0, "h": 1.0, "days": 24.0},
-    "pf-days": 8.64e19,
-    "pflop-days": 8.64e19,
-    "pflop/s-days": 8.64e19,
-}
-_WORDS = r"(?:params?|parameters?|tokens?|tok|flops?|samples?|images?|sequences?|steps?)"
+UNIT_WORDS = r"(?:params?|parameters?|tokens?|tok|flops?|samples?|images?|sequences?|steps?)"
 _COUNT = re.compile(
     r"(?P<number>[+-]?(?:\d{1,3}(?:[, ]\d{3})+(?:\.\d*)?|\d+(?:_\d+)+|\d+\.?\d*|\.\d+)"
-    r"(?:e[+-]?\d+)?)\s*(?P<suffix>[a-z]*?)\s*" + _WORDS + r"?",
+    r"(?:e[+-]?\d+)?)\s*(?P<suffix>[a-z]*?)\s*" + UNIT_WORDS + r"?",
     re.IGNORECASE,
 )
 
@@ -85,22 +76,6 @@ def read_numbers(cells: np.ndarray, *, count: bool) -> Numbers:
     return Numbers(values, kinds == "unreadable", suffixed | (kinds == "text"), suffixed)
 
 
-def multiplier(unit: str | float) -> float | None:
-    """The factor that turns a number written in `unit` into ours; None if `unit` is not known.
-
-    Examples
-    --------
-    >>> multiplier("B"), multiplier(2048), multiplier("furlong")
-    (1000000000.0, 2048.0, None)
-    """
-    if isinstance(unit, str):
-        plain = unit.strip().lower()
-        stripped = re.sub(rf"\s*{_WORDS}$", "", plain)
-        return _UNITS.get(plain, _UNITS.get(stripped))
-    good = isinstance(unit, numbers.Real) and not isinstance(unit, bool | np.bool_)
-    return float(unit) if good and math.isfinite(unit) and unit > 0 else None
-
-
 def is_missing(cell: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, NA, or a word for it."""
     if cell is None:
@@ -144,7 +119,7 @@ def _read_text(cell: str, count: bool) -> tuple[float, str]:
     except ValueError:
         pass
     if count and (found := _COUNT.fullmatch(re.sub(r"\s*[x×*]\s*10(?:\^|\*\*)", "e", text))):
-        factor = _SUFFIXES.get(found["suffix"].lower())
+        factor = SUFFIXES.get(found["suffix"].lower())
         if factor is not None:
             plain = re.sub(r"[, _]", "", found["number"])
             return float(plain) * factor, "suffixed" if found["suffix"] else "text"

@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .errors import SpecError
-from .problems import Problem, listed, near_misses
-from .schema import FIELDS, lookalike_of
+from bayescale.errors import SpecError
+from bayescale.problems import Problem, listed, near_misses
+from bayescale.schema import FIELDS, lookalike_of
 
 DIMENSIONS = ("checkpoint", "reading")
 ESSENTIAL = ("N", "T", "loss")

@@ -12,14 +12,16 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from .cells import is_missing, multiplier, read_numbers
-from .columns import Mapped, checked_columns, map_columns
-from .errors import DataError, DataWarning, SpecError
-from .frames import Table
-from .layout import AXES, arrange
-from .problems import Problem, listed, near_misses, plural, raise_problems
-from .schema import FIELDS, SCHEMA_VERSION
-from .validation import (
+from bayescale.cells import read_numbers
+from bayescale.columns import Mapped, checked_columns, map_columns
+from bayescale.errors import DataError, DataWarning, SpecError
+from bayescale.frames import Table
+from bayescale.labels import as_found, as_text, is_empty, numbered
+from bayescale.layout import AXES, arrange
+from bayescale.problems import Problem, listed, plural, raise_problems
+from bayescale.schema import FIELDS, SCHEMA_VERSION
+from bayescale.units import factors
+from bayescale.validation import (
     Column,
     changes_within_run,
     empty_labels,
@@ -57,14 +59,14 @@ def build_runs(
         raise SpecError(f'`on_invalid` is "raise" or "set_aside", not {on_invalid!r}.')
     if not table.rows:
         have = f" (columns {listed(table.columns)})" if table.columns else ""
-        raise DataError(f"The {where} has no rows{have}; at least one run was expected.")
+        raise DataError(f"{where.capitalize()} has no rows{have}; at least one run was expected.")
     columns = checked_columns(columns)
     table, empty = _without_empty_columns(table, {*columns.values(), family})
     found = map_columns(table.columns, columns, family)
-    draft = Draft(table, found, _factors(units, found))
+    draft = Draft(table, found, factors(units, found))
     problems = [*found.problems, *draft.problems()]
     if any(not problem.reason for problem in problems) or (problems and on_invalid == "raise"):
-        spot = f"this {where} ({plural(table.rows, 'row')})"
+        spot = f"{where} ({plural(table.rows, 'row')})"
         raise_problems(problems, where=spot, rows_note=rows_note)
     runs = arrange(draft.columns(problems))
     runs.attrs = _attrs(table, found, draft, empty, notes)
@@ -80,7 +82,7 @@ class Draft:
         self.notes: list[str] = []
         self.numbers: dict[str, Column] = {}
         self.texts: dict[str, Column] = {}
-        self.kept = {name: _kept(table.columns[theirs]) for name, theirs in found.kept.items()}
+        self.kept = {name: as_found(table.columns[theirs]) for name, theirs in found.kept.items()}
         self.flops_source = table.attrs.get("flops_source")
         for name, theirs in found.taken.items():
             column = Column(name, theirs, table.columns[theirs], asked=name in found.asked)
@@ -228,104 +230,20 @@ class Draft:
         return {"flops": np.where(lacking, six, values["flops"])}
 
 
-def numbered(rows: int, first: int = 0) -> np.ndarray:
-    """Ids for runs that came without: ``run-0000`` and so on.
-
-    Examples
-    --------
-    >>> numbered(2).tolist()
-    ['run-0000', 'run-0001']
-    """
-    width = max(4, len(str(first + rows - 1)))
-    return np.array([f"run-{number:0{width}d}" for number in range(first, first + rows)])
-
-
-def as_text(cells: np.ndarray) -> np.ndarray:
-    """Cells as text: "" where missing, whole numbers without a decimal point."""
-    if cells.dtype.kind == "U":
-        return cells
-    known: dict[Any, str] = {}
-    return np.array([_written(cell, known) for cell in cells.tolist()], dtype=str)
-
-
 def notes_of(runs: xr.Dataset) -> list[str]:
     """Sentences about what was done to the table on its way in."""
     return json.loads(runs.attrs.get("notes", "[]"))
-
-
-def _written(cell: Any, known: dict[Any, str]) -> str:
-    if isinstance(cell, str):
-        return cell.strip()
-    if is_missing(cell):
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return json.dumps(cell, default=str) if isinstance(cell, list | tuple | dict) else str(cell)
 
 
 def _is_false(cell: Any) -> bool:
     return str(cell).strip().lower() in ("false", "0", "0.0")
 
 
-def _kept(cells: np.ndarray) -> np.ndarray:
-    """A column that nobody asked for: numbers if all of it are numbers, else text."""
-    if cells.dtype.kind in "fb":
-        return cells
-    plain = [cell for cell in cells.tolist() if cell is not None and not _is_nan(cell)]
-    if plain and all(type(cell) is bool for cell in plain) and len(plain) == len(cells):
-        return cells.astype(bool)
-    if all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in plain):
-        return read_numbers(cells, count=False).values
-    return as_text(cells)
-
-
-def _is_nan(cell: Any) -> bool:
-    return not isinstance(cell, str) and is_missing(cell)
-
-
 def _without_empty_columns(table: Table, asked: set[str | None]) -> tuple[Table, list[str]]:
     """The table without columns that hold nothing, unless the caller named them."""
-    empty = [n for n, cells in table.columns.items() if n not in asked and _is_empty(cells)]
+    empty = [n for n, cells in table.columns.items() if n not in asked and is_empty(cells)]
     full = {name: cells for name, cells in table.columns.items() if name not in empty}
     return Table(full or table.columns, attrs=table.attrs), empty if full else []
-
-
-def _is_empty(cells: np.ndarray) -> bool:
-    if cells.dtype.kind == "f":
-        return bool(np.isnan(cells).all())
-    return cells.dtype.kind == "O" and all(is_missing(cell) for cell in cells.tolist())
-
-
-def _factors(units: Any, found: Mapped) -> dict[str, float]:
-    """The multiplier of each column for which a unit was given."""
-    if units is None:
-        return {}
-    if not isinstance(units, Mapping):
-        raise SpecError(
-            'A mapping was expected for `units`, for example units={"T": "B"} for billions; '
-            f"it is {units!r:.60}."
-        )
-    factors = {}
-    for name, unit in units.items():
-        is_number = name not in FIELDS or FIELDS[name].kind == "number"
-        if name not in {*found.taken, *found.asked} or not is_number:
-            close = near_misses(str(name), found.taken)
-            raise SpecError(
-                f"`units` names `{name}`, which is no column of numbers here"
-                + (f"; did you mean `{close[0]}`" if close else "")
-                + f". It takes our names: {listed(n for n in found.taken if n not in _TEXTS)}."
-            )
-        factor = multiplier(unit)
-        if factor is None:
-            raise SpecError(
-                f"The unit {unit!r} of `{name}` is not known. Write a number to multiply by, or "
-                '"K", "M", "B", "T"; "PFLOP", "EFLOP", "PF-days" for FLOP; "bits" for a loss.'
-            )
-        factors[name] = factor
-    return factors
-
-
-_TEXTS = {name for name, field in FIELDS.items() if field.kind != "number"}
 
 
 def _attrs(

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .errors import DataError
-from .problems import listed
+from bayescale.errors import DataError
+from bayescale.problems import listed
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from .errors import DataError
-from .frames import NO_READING
-from .schema import FIELDS
-from .validation import first_rows
+from bayescale.errors import DataError
+from bayescale.frames import NO_READING
+from bayescale.schema import FIELDS
+from bayescale.validation import first_rows
 
 AXES = ("T", "step", "samples", "flops")
 """What orders the readings of one run; the first one present does."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from .errors import DataError
+from bayescale.errors import DataError
 
 SHOWN = 4  # rows or names listed before "and 17 more"
 

@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from .conversion import FLOPS_FILLED, NO_LOSS, OnInvalid, build_runs, notes_of, numbered
-from .errors import DataError, SpecError
-from .frames import NO_READING, Table, as_table
-from .layout import AXES, flatten
-from .problems import listed, near_misses, plural
-from .schema import FIELDS
+from bayescale.conversion import FLOPS_FILLED, NO_LOSS, OnInvalid, build_runs, notes_of
+from bayescale.errors import DataError, SpecError
+from bayescale.frames import NO_READING, Table, as_table
+from bayescale.labels import numbered
+from bayescale.layout import AXES, flatten
+from bayescale.problems import listed, near_misses, plural
+from bayescale.schema import FIELDS
 
 
 def as_runs(
@@ -72,7 +73,12 @@ def as_runs(
     array([7.e+07, 3.e+08])
     """
     return build_runs(
-        as_table(frame), columns, family=family, units=units, on_invalid=on_invalid, where="table"
+        as_table(frame),
+        columns,
+        family=family,
+        units=units,
+        on_invalid=on_invalid,
+        where="this table",
     )
 
 

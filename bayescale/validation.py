@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .cells import Numbers, is_missing
-from .problems import Problem, Words, listed, plural
-from .schema import FIELDS, STATUSES, Field, status_of
+from bayescale.cells import Numbers, is_missing
+from bayescale.problems import Problem, Words, listed, plural
+from bayescale.schema import FIELDS, STATUSES, Field, status_of
 
 Columns = Mapping[str, np.ndarray]
 

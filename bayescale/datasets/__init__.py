@@ -7,7 +7,16 @@ give tables of numbers printed in papers. ``simulate()`` draws runs whose truth 
 
 from __future__ import annotations
 
-from .catalogue import DatasetInfo, frame, info, load, names, paper, papers, published
+from bayescale.datasets.catalogue import (
+    DatasetInfo,
+    frame,
+    info,
+    load,
+    names,
+    paper,
+    papers,
+    published,
+)
 
 __all__ = [
     "DatasetInfo",

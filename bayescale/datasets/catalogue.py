@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from ..errors import SpecError
-from ..problems import listed, near_misses
-from ..runs import as_runs
+from bayescale.errors import SpecError
+from bayescale.problems import listed, near_misses
+from bayescale.runs import as_runs
 
 
 @dataclass(frozen=True)

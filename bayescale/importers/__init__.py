@@ -7,14 +7,14 @@ from pathlib import Path
 
 import xarray as xr
 
-from ..conversion import ROWS_NOTE, OnInvalid, build_runs
-from ..errors import DataError
-from ..problems import listed, near_misses
-from .mapping import read_mapping
-from .netcdf import read_netcdf
-from .records import read_folder, read_jsonl
-from .source import Source
-from .tables import read_csv, read_parquet
+from bayescale.conversion import ROWS_NOTE, OnInvalid, build_runs
+from bayescale.errors import DataError
+from bayescale.importers.mapping import read_mapping
+from bayescale.importers.netcdf import read_netcdf
+from bayescale.importers.records import read_folder, read_jsonl
+from bayescale.importers.source import Source
+from bayescale.importers.tables import read_csv, read_parquet
+from bayescale.problems import listed, near_misses
 
 __all__ = ["read_runs"]
 
@@ -106,7 +106,8 @@ def _not_there(path: Path) -> str:
     if folder != path.parent:
         return f"{message} There is not even a folder `{path.parent}`, only `{folder}`."
     names = sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
-    close = near_misses(path.name, names)
+    stems = {name.split(".")[0]: name for name in names}
+    close = [stems[stem] for stem in near_misses(path.name.split(".")[0], stems)]
     if close:
         return f"{message} Did you mean {' or '.join(f'`{each}`' for each in close)}?"
     known = [name for name in names if _suffix(Path(name)) in _READERS]

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import SpecError
-from ..problems import listed, near_misses
+from bayescale.errors import SpecError
+from bayescale.problems import listed, near_misses
 
 _KEYS = ("columns", "family", "units")
 

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import xarray as xr
 
-from ..errors import DataError
-from ..frames import as_table
-from .source import Source
+from bayescale.errors import DataError
+from bayescale.frames import as_table
+from bayescale.importers.source import Source
 
 
 def read_netcdf(path: Path) -> Source:
     """Columns of a netCDF file, classic or version 4; attributes of runs come along."""
     with path.open("rb") as file:
-        classic = file.read(3) == b"CDF"
+        magic = file.read(4)
+    if not magic.startswith((b"CDF", b"\x89HDF")):
+        raise DataError(f"`{path.name}` is no netCDF file: it starts with {magic!r}.")
+    classic = magic.startswith(b"CDF")
     try:
         with xr.open_dataset(path, engine="scipy" if classic else "h5netcdf") as dataset:
             return Source(path.name, as_table(dataset.load()))

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
-from ..frames import as_table
-from ..problems import listed
-from .source import Source
-from .tables import read_text
+from bayescale.errors import DataError
+from bayescale.frames import as_table
+from bayescale.importers.source import Source
+from bayescale.importers.tables import read_text
+from bayescale.problems import listed
 
 _PATTERNS = ("*.json", "*.jsonl", "*.ndjson", "*/*.json", "*/*.jsonl", "*/*.ndjson")
 
@@ -73,7 +73,7 @@ def _records(
             record = json.loads(line)
         except json.JSONDecodeError as error:
             if number == lines[-1][0] and not text.endswith("\n"):
-                return records, (f"The last line of `{name}` ({number}) is torn and was left out.",)
+                return records, (f"`{name}`: line {number}, the last, is torn and was left out.",)
             raise DataError(
                 f"`{name}`, line {number}: no JSON ({error.msg} at column {error.colno}): "
                 f"{line[:60]!r}. Repair or remove the line."

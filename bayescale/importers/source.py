@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..frames import Table
+from bayescale.frames import Table
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import DataError
-from ..frames import as_table
-from ..problems import listed
-from .source import Source
+from bayescale.errors import DataError
+from bayescale.frames import as_table
+from bayescale.importers.source import Source
+from bayescale.problems import listed
 
 
 def read_csv(path: Path) -> Source:
