@@ -1,4 +1,11 @@
-"""Laws of training: pure functions of named inputs and parameters."""
+"""Laws: pure functions of named inputs and parameters, on NumPy, xarray, JAX and PyTensor.
+
+``get("additive")`` gives a law by name, ``names()`` lists them, ``Law(...)`` is one of your own.
+Costs (`bayescale.laws.cost`) turn size and tokens into FLOP, GPU-hours, money and samples;
+published constants are in `bayescale.laws.published`.
+"""
+
+from __future__ import annotations
 
 from bayescale.laws import loss
 from bayescale.laws.law import Law, Parameter, get, names, register
