@@ -20,10 +20,11 @@ SUFFIXES = {
     **{"b": 1e9, "bn": 1e9, "g": 1e9, "billion": 1e9, "t": 1e12, "tn": 1e12, "trillion": 1e12},
     **{"p": 1e15, "e": 1e18, "z": 1e21, "y": 1e24},
 }
+_ONLY_WITH_A_UNIT = ("p", "e", "z", "y")  # "3 EFLOP" is clear, "3e" is a number cut short
 UNIT_WORDS = r"(?:params?|parameters?|tokens?|tok|flops?|samples?|images?|sequences?|steps?)"
 _COUNT = re.compile(
     r"(?P<number>[+-]?(?:\d{1,3}(?:[, ]\d{3})+(?:\.\d*)?|\d+(?:_\d+)+|\d+\.?\d*|\.\d+)"
-    r"(?:e[+-]?\d+)?)\s*(?P<suffix>[a-z]*?)\s*" + UNIT_WORDS + r"?",
+    r"(?:e[+-]?\d+)?)\s*(?P<suffix>[a-z]*?)\s*(?P<unit>" + UNIT_WORDS + r"?)",
     re.IGNORECASE,
 )
 
@@ -119,8 +120,9 @@ def _read_text(cell: str, count: bool) -> tuple[float, str]:
     except ValueError:
         pass
     if count and (found := _COUNT.fullmatch(re.sub(r"\s*[x×*]\s*10(?:\^|\*\*)", "e", text))):
-        factor = SUFFIXES.get(found["suffix"].lower())
-        if factor is not None:
+        suffix = found["suffix"].lower()
+        factor = SUFFIXES.get(suffix)
+        if factor is not None and (found["unit"] or suffix not in _ONLY_WITH_A_UNIT):
             plain = re.sub(r"[, _]", "", found["number"])
-            return float(plain) * factor, "suffixed" if found["suffix"] else "text"
+            return float(plain) * factor, "suffixed" if suffix else "text"
     return math.nan, "unreadable"

@@ -42,7 +42,11 @@ class Mapped:
 
 
 def map_columns(
-    theirs: Collection[str], columns: Mapping[str, str | None] | None, family: str | None
+    theirs: Collection[str],
+    columns: Mapping[str, str | None] | None,
+    family: str | None,
+    *,
+    is_runs: bool = False,
 ) -> Mapped:
     """Settle which of `theirs` stands for what.
 
@@ -54,6 +58,8 @@ def map_columns(
         Our name to their column; None as a value says that the table has no such thing.
     family : str or None
         Their column with the group.
+    is_runs : bool, default False
+        The table was mapped before, so that its names are ours by design.
     """
     columns = checked_columns(columns)
     if _is_reversed(columns, theirs):
@@ -63,9 +69,11 @@ def map_columns(
         if name is not None:
             _take(found, ours, name, theirs)
     refused = {ours for ours, name in columns.items() if name is None}
-    _correct_names(found, refused)
+    if not is_runs:
+        _correct_names(found, refused)
     _take_our_own_names(found, theirs, refused=refused)
-    _look_for_essentials(found, columns, theirs)
+    if not is_runs:
+        _look_for_essentials(found, columns, theirs)
     _spell_it_out(found, theirs)
     return found
 

@@ -60,9 +60,11 @@ def build_runs(
     if not table.rows:
         have = f" (columns {listed(table.columns)})" if table.columns else ""
         raise DataError(f"{where.capitalize()} has no rows{have}; at least one run was expected.")
-    columns = checked_columns(columns)
+    before = json.loads(table.attrs.get("columns", "{}"))  # these are Runs already
+    own = {name: name for name in before if name in table.columns}
+    columns = {**own, **checked_columns(columns)}
     table, empty = _without_empty_columns(table, {*columns.values(), family})
-    found = map_columns(table.columns, columns, family)
+    found = map_columns(table.columns, columns, family, is_runs=bool(before))
     draft = Draft(table, found, factors(units, found))
     problems = [*found.problems, *draft.problems()]
     if any(not problem.reason for problem in problems) or (problems and on_invalid == "raise"):
@@ -254,7 +256,7 @@ def _attrs(
     if empty and "notes" not in table.attrs:
         said.append(f"Columns without a single value were left out: {listed(empty)}.")
     attrs = {
-        **{name: value for name, value in table.attrs.items() if isinstance(value, str)},
+        **table.attrs,
         "schema_version": SCHEMA_VERSION,
         "columns": table.attrs.get("columns", json.dumps(found.taken)),
         "notes": json.dumps(list(dict.fromkeys(said)), ensure_ascii=False),

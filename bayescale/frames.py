@@ -197,7 +197,10 @@ def _from_dataset(dataset: xr.Dataset) -> Table:
     """Long columns of a dataset; cells of a padded grid in which nothing was read are dropped."""
     frame = dataset.to_dataframe().reset_index()
     unlabelled = [str(dim) for dim in dataset.dims if dim not in dataset.coords]
-    spare = [*unlabelled, *(dim for dim in ("checkpoint", "reading") if dim in dataset.dims)]
+    spare = [
+        *unlabelled,
+        *(dim for dim in ("checkpoint", "reading", "index") if dim in dataset.dims),
+    ]
     frame = frame.drop(columns=[name for name in dict.fromkeys(spare) if name in frame])
     if "reason" in frame:
         frame = frame[frame["reason"] != NO_READING]

@@ -74,6 +74,19 @@ def _number(name: str, unit: str, meaning: str, **more: Any) -> Field:
     return Field(name, unit, "number", meaning, **more)
 
 
+def _count(name: str, unit: str, meaning: str, **more: Any) -> Field:
+    return Field(name, unit, "number", meaning, count=True, **more)
+
+
+def _answer(name: str, unit: str, meaning: str, **more: Any) -> Field:
+    return Field(name, unit, "number", meaning, "reading", role="response", **more)
+
+
+_EACH: dict[str, Any] = {"level": "reading"}
+_INPUT: dict[str, Any] = {"role": "input"}
+_OR_ZERO: dict[str, Any] = {"support": "nonnegative"}
+_REAL: dict[str, Any] = {"support": "real"}
+
 _FIELDS = [
     # identity
     _text("run", "id of the run; rows that share it are checkpoints of one run", required=True),
@@ -81,70 +94,30 @@ _FIELDS = [
     _text("family", "group for pooling: architecture, data set, schedule"),
     _text("source", "where the numbers come from"),
     _text("status", "done, diverged or censored"),
-    _number("seed", "", "random seed", support="real"),
+    _number("seed", "", "random seed", **_REAL),
     # what laws are made of
-    _number("N", "parameters", "model size", count=True, required=True, role="input"),
-    _number(
-        "T",
-        "tokens",
-        "training tokens seen",
-        level="reading",
-        count=True,
-        required=True,
-        role="input",
-    ),
-    _number("U", "tokens", "unique training tokens", count=True, role="input"),
-    _number(
-        "loss",
-        "nats",
-        "loss on the evaluation set",
-        level="reading",
-        required=True,
-        role="response",
-    ),
-    _number(
-        "loss_se", "nats", "standard error of the loss", level="reading", support="nonnegative"
-    ),
+    _count("N", "parameters", "model size", required=True, **_INPUT),
+    _count("T", "tokens", "training tokens seen", required=True, **_EACH, **_INPUT),
+    _count("U", "tokens", "unique training tokens", **_INPUT),
+    _answer("loss", "nats", "loss on the evaluation set", required=True),
+    _number("loss_se", "nats", "standard error of the loss", **_EACH, **_OR_ZERO),
     # optimisation
-    _number("batch_size", "tokens", "batch size", count=True, role="input"),
-    _number(
-        "batch_samples", "samples", "batch size in sequences or images", count=True, role="input"
-    ),
-    _number("learning_rate", "", "peak learning rate", role="input"),
-    _number("weight_decay", "", "weight decay", support="nonnegative"),
-    _number("warmup", "steps", "warm-up length", support="nonnegative", count=True),
+    _count("batch_size", "tokens", "batch size", **_INPUT),
+    _count("batch_samples", "samples", "batch size in sequences or images", **_INPUT),
+    _number("learning_rate", "", "peak learning rate", **_INPUT),
+    _number("weight_decay", "", "weight decay", **_OR_ZERO),
+    _count("warmup", "steps", "warm-up length", **_OR_ZERO),
     # cost
-    _number("flops", "FLOP", "training compute", level="reading", count=True, role="input"),
-    _number("gpu_hours", "GPU-hours", "accelerator time", level="reading", support="nonnegative"),
+    _count("flops", "FLOP", "training compute", **_EACH, **_INPUT),
+    _number("gpu_hours", "GPU-hours", "accelerator time", **_EACH, **_OR_ZERO),
     _text("gpu", "name of the accelerator"),
-    _number(
-        "samples", "samples", "training samples seen", level="reading", count=True, role="input"
-    ),
-    _number(
-        "step",
-        "steps",
-        "optimiser step",
-        level="reading",
-        support="nonnegative",
-        count=True,
-        role="input",
-    ),
+    _count("samples", "samples", "training samples seen", **_EACH, **_INPUT),
+    _count("step", "steps", "optimiser step", **_EACH, **_OR_ZERO, **_INPUT),
     # other answers
-    _number(
-        "fid",
-        "",
-        "Frechet inception distance",
-        level="reading",
-        support="nonnegative",
-        role="response",
-    ),
-    _number(
-        "vlb", "nats", "variational lower bound", level="reading", support="real", role="response"
-    ),
-    _number(
-        "nll", "nats", "negative log-likelihood", level="reading", support="real", role="response"
-    ),
-    _number("clip_score", "", "CLIP score", level="reading", support="real", role="response"),
+    _answer("fid", "", "Frechet inception distance", **_OR_ZERO),
+    _answer("vlb", "nats", "variational lower bound", **_REAL),
+    _answer("nll", "nats", "negative log-likelihood", **_REAL),
+    _answer("clip_score", "", "CLIP score", **_REAL),
     # shape and conditions
     _number("width", "", "model width"),
     _number("depth", "", "number of layers"),
@@ -152,8 +125,8 @@ _FIELDS = [
     _number("resolution", "pixels", "side of the training images"),
     _text("conditioning", "how the condition enters the model"),
     # what became of a reading; written by `as_runs`, respected when read back
-    Field("fitted", "", "flag", "whether the reading takes part in a fit", level="reading"),
-    _text("reason", "why the reading does not take part; empty if it does", level="reading"),
+    Field("fitted", "", "flag", "whether the reading takes part in a fit", "reading"),
+    _text("reason", "why the reading does not take part; empty if it does", **_EACH),
 ]
 
 FIELDS: dict[str, Field] = {field.name: field for field in _FIELDS}
@@ -252,7 +225,7 @@ def check_record(record: Mapping[str, Any]) -> list[str]:
     for field in FIELDS.values():
         value = record.get(field.name)
         if value is None:
-            may_lack_it = field.name in ("loss", "T") and known != "done"
+            may_lack_it = field.name in ("loss", "T") and known in ("diverged", "censored")
             if field.required and not may_lack_it:
                 problems.append(f"`{field.name}` ({field.meaning}) is missing.")
         elif field.name != "status":

@@ -17,6 +17,7 @@ from bayescale.datasets.catalogue import (
     papers,
     published,
 )
+from bayescale.datasets.simulation import simulate
 
 __all__ = [
     "DatasetInfo",
@@ -27,4 +28,5 @@ __all__ = [
     "paper",
     "papers",
     "published",
+    "simulate",
 ]
