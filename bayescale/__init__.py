@@ -15,7 +15,7 @@ _HOMES = {
     "Normal": "models.distributions", "LogNormal": "models.distributions",
     "LogitNormal": "models.distributions",
     "fit": "inference", "load_fit": "inference",
-    "check": "check", "predict": "predict", "frontier": "predict", "plan": "plan",
+    "check": "check", "predict": "predict", "frontier": "frontier", "plan": "plan",
     "report": "report",
 }  # fmt: skip
 _MODULES = ("laws", "datasets", "plots", "errors", "schema")
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from bayescale.models.loss import LossModel
     from bayescale.models.noise import Noise
     from bayescale.plan import plan
-    from bayescale.predict import frontier, predict
+    from bayescale.frontier import frontier
+    from bayescale.predict import predict
     from bayescale.report import report
     from bayescale.runs import append, as_runs, summarise, write_runs
 
@@ -51,3 +52,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Facade(__import__("types").ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, __import__("types").ModuleType)):
+            super().__setattr__(name, value)
+
+
+__import__("sys").modules[__name__].__class__ = _Facade

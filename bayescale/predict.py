@@ -139,8 +139,7 @@ def predict(
         raise DataError(f"`ci_prob` is a probability between 0 and 1; got {ci_prob!r}.")
     fitted = opened(fit)
     points, families = points_of(fitted, at, family)
-    n = len(families)
-    mean = np.stack([np.empty(0)] * 0) if n == 0 else curve(fitted, points, families)
+    mean = curve(fitted, points, families)
     draws = mean if kind == "mean" else mean * np.exp(noise(fitted, points, families, random_seed))
     beyond = decades_beyond(fitted, points, families)
     if beyond.max(initial=0) > FAR_DECADES:
@@ -243,6 +242,22 @@ def scale_input(points: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if name == "flops" and {"N", "T"} <= set(points):
         return 6.0 * points["N"] * points["T"]
     raise DataError(f"The noise depends on `{name}`, which `at` lacks; have {', '.join(points)}.")
+
+
+def check_points(name: str, values: Any) -> np.ndarray:
+    """Positive finite numbers as an array, or one clear error."""
+    x = np.atleast_1d(np.asarray(values, float))
+    bad = np.flatnonzero(~(np.isfinite(x) & (x > 0)))
+    if len(bad):
+        raise DataError(f"`{name}` must be positive; got {x[bad[0]]:g} at position {bad[0]}.")
+    return x
+
+
+def decades_beyond_flops(fitted: Fitted, flops: float, family: str | None) -> float:
+    """Decades of compute from the largest fitted run to a budget; 0 inside."""
+    seen = fitted.readings(family if fitted.by_family else None)
+    most = seen["flops"] if "flops" in seen else 6.0 * seen["N"] * seen["T"]
+    return float(max(0.0, np.log10(flops / most.max())))
 
 
 def _pivot(fitted: Fitted, name: str, family: str) -> float:
