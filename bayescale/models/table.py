@@ -33,6 +33,8 @@ class Table:
         Geometric mean of each input.
     typical : ndarray, (family,)
         Median of the modelled column.
+    rows : ndarray of int, (reading,)
+        Where each reading stands in `fitted_readings`.
     """
 
     response: np.ndarray
@@ -43,6 +45,7 @@ class Table:
     pivot: dict[str, np.ndarray]
     typical: np.ndarray
     log_scale: np.ndarray | None
+    rows: np.ndarray
 
 
 def tabulate(
@@ -58,7 +61,7 @@ def tabulate(
 
     ``reference`` takes pivots and the typical loss from an earlier fit instead of from this table.
     """
-    flat = readings(runs)
+    flat = fitted_readings(runs, law)
     _check(flat, law, scale)
     family_names = np.asarray(flat["family"].values).astype(str)
     families = tuple(sorted(set(family_names))) if by_family else ("all",)
@@ -84,8 +87,14 @@ def tabulate(
         log_scale = np.log(wanted[scale] / np.asarray(pivot[scale])[family])
     return Table(
         response, inputs, family, families, groups,
-        {k: np.asarray(v, float) for k, v in pivot.items()}, np.asarray(typical, float), log_scale,
+        {k: np.asarray(v, float) for k, v in pivot.items()}, np.asarray(typical, float),
+        log_scale, order,
     )  # fmt: skip
+
+
+def fitted_readings(runs: xr.Dataset, law: Law) -> xr.Dataset:
+    """The readings that a fit of ``law`` sees: those with a loss, or with its other response."""
+    return readings(runs, response=None if law.response == "loss" else law.response)
 
 
 def _check(flat: xr.Dataset, law: Law, scale: str | None) -> None:
