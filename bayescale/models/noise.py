@@ -44,7 +44,8 @@ class Noise:
         Student-t with estimated degrees of freedom, or normal. The default needs no hand-picked
         outliers and costs little.
     undertuned : bool, default False
-        Add a one-sided component for runs that were badly tuned.
+        Add a one-sided component for runs that were badly tuned. Where ``scale`` is set, the
+        lift drifts with the noise.
     scale : str or None, default None
         An input (``"flops"``, ``"N"``, ``"T"``) along whose logarithm ``ln sigma`` may drift.
     shared : {"auto", "none"}, default "auto"
@@ -160,27 +161,12 @@ def log_likelihood(
     xp : namespace
         From `bayescale.models.arrays.arrays`.
     """
-    family_of_reading = groups.family[groups.config[groups.run]]
-
-    def at_reading(name: str) -> Any:
-        return xp.take(values[name], family_of_reading)
-
     def at_config(name: str) -> Any:
         return xp.take(values[name], groups.family)
 
     n = groups.size
-    if log_scale is None:
-        z = residual / at_reading("sigma")
-        log_jacobian = -n * xp.log(at_config("sigma"))
-    else:
-        log_sd = xp.log(at_reading("sigma")) + at_reading("noise_slope") * log_scale
-        z = residual * xp.exp(-log_sd)
-        log_jacobian = -_over_configs(log_sd, groups, xp)
-
-    if groups.independent:
-        square, cross, ones, log_det = z * z, z, 1.0, 0.0
-    else:
-        square, cross, ones, log_det = _quadratic_form(z, groups, values, xp)
+    z, log_jacobian = _standardised(residual, groups, log_scale, values, xp)
+    square, cross, ones, log_det = _forms(z, groups, values, xp)
     if noise.tail == "student":
         nu = at_config("nu")
         log_p = _student_constant(values["nu"], groups, xp) - (nu + n) / 2 * xp.log1p(square / nu)
@@ -192,6 +178,54 @@ def log_likelihood(
         lifted = _half_normal_lift(square, cross, ones, n, lift, xp)
         log_p = xp.logaddexp(xp.log1p(-share) + log_p, xp.log(share) + lifted)
     return log_p - log_det / 2 + log_jacobian
+
+
+def weights(
+    residual: Any,
+    noise: Noise,
+    groups: Groups,
+    log_scale: np.ndarray | None,
+    values: Mapping[str, Any],
+    xp: Any,
+) -> Any:
+    """What the tail leaves of each configuration's say, ``(..., config)``; arguments as above.
+
+    A Student-t is a normal whose precision is uncertain; this is the mean of that precision given
+    the residuals, in units of the prior's: about 1 for a run in the middle, near 0 for one that
+    is taken for an accident. Normal noise gives 1 throughout.
+    """
+    z, _ = _standardised(residual, groups, log_scale, values, xp)
+    square, *_ = _forms(z, groups, values, xp)
+    if noise.tail == "normal":
+        return 1.0 + 0.0 * square
+    nu = xp.take(values["nu"], groups.family)
+    return (nu + groups.size) / (nu + square)
+
+
+def _standardised(
+    residual: Any,
+    groups: Groups,
+    log_scale: np.ndarray | None,
+    values: Mapping[str, Any],
+    xp: Any,
+) -> tuple[Any, Any]:
+    """Residuals in units of their noise, and the log Jacobian of that per configuration."""
+    family_of_reading = groups.family[groups.config[groups.run]]
+    if log_scale is None:
+        sigma = values["sigma"]
+        log_jacobian = -groups.size * xp.log(xp.take(sigma, groups.family))
+        return residual / xp.take(sigma, family_of_reading), log_jacobian
+    log_sd = xp.log(xp.take(values["sigma"], family_of_reading)) + (
+        xp.take(values["noise_slope"], family_of_reading) * log_scale
+    )
+    return residual * xp.exp(-log_sd), -_over_configs(log_sd, groups, xp)
+
+
+def _forms(z: Any, groups: Groups, values: Mapping[str, Any], xp: Any) -> tuple:
+    """As `_quadratic_form`, without its work where readings are independent."""
+    if groups.independent:
+        return z * z, z, 1.0, 0.0
+    return _quadratic_form(z, groups, values, xp)
 
 
 def _student_constant(nu: Any, groups: Groups, xp: Any) -> Any:
