@@ -7,7 +7,21 @@ published constants are in `bayescale.laws.published`.
 
 from __future__ import annotations
 
-from bayescale.laws import loss
+from bayescale.laws import loss  # first, so that `names` begins with the usual ones
+
+# isort: split
+from bayescale.laws import batch, compute, cost, data
 from bayescale.laws.law import Law, Parameter, get, names, register
 
-__all__ = ["Law", "Parameter", "get", "loss", "names", "register"]
+__all__ = [
+    "Law",
+    "Parameter",
+    "batch",
+    "compute",
+    "cost",
+    "data",
+    "get",
+    "loss",
+    "names",
+    "register",
+]
