@@ -185,10 +185,12 @@ def repeated(
     if again.any():
         first = frame.groupby(list(frame.columns), dropna=False, sort=False).ngroup().to_numpy()
         twin = {code: row for row, code in reversed(list(enumerate(first.tolist())))}
+        one = again.sum() == 1
+        copies = "an exact copy of an earlier one" if one else "exact copies of earlier ones"
         rows = np.flatnonzero(again).tolist()
         yield Problem(
             None,
-            f"{_cells(again, 'row')} an exact copy of an earlier one, the loss included.",
+            f"{_cells(again, 'row')} {copies}, the loss included.",
             "Drop the copies. If they are replicates, give each its own `run` id or `seed`.",
             rows=rows,
             values=[Words(f"a copy of row {twin[first[row]]}") for row in rows],
@@ -200,10 +202,11 @@ def repeated(
     clash = frame[place].duplicated().to_numpy() & ~again & ~excused
     if clash.any():
         where = "`run` and " + listed(axes) if axes else "`run`, and nothing that orders them"
+        what = "another reading" if clash.sum() == 1 else "further readings"
         rows = np.flatnonzero(clash).tolist()
         yield Problem(
             None,
-            f"{_cells(clash, 'row')} another reading with the same {where}.",
+            f"{_cells(clash, 'row')} {what} with the same {where}.",
             "Give replicates ids of their own. Where a resumed run wrote the same step twice, keep"
             " one.\nReadings of one run need `T`, `step` or `samples` to tell them apart.",
             rows=rows,
