@@ -10,7 +10,7 @@ from __future__ import annotations
 from bayescale.laws import loss  # first, so that `names` begins with the usual ones
 
 # isort: split
-from bayescale.laws import batch, compute, cost, data
+from bayescale.laws import batch, compute, cost, data, published
 from bayescale.laws.law import Law, Parameter, get, names, register
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "get",
     "loss",
     "names",
+    "published",
     "register",
 ]
