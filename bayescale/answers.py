@@ -41,7 +41,8 @@ def si(value: float, unit: str = "") -> str:
     if value is None or not np.isfinite(value):
         return "none"
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size and abs(value) < size * 1e3 * (10 if letter == "T" else 1):
+        # what rounds up to a thousand of the smaller letter is one of the larger
+        if 0.9995 * size <= abs(value) < 9.995e3 * size:
             return f"{_three(value / size)} {letter}{' ' + unit if unit else ''}"
     return f"{_three(value)}{' ' + unit if unit else ''}"
 

@@ -108,51 +108,62 @@ class Plan(Answer):
     @property
     def text(self) -> str:
         """The plan in sentences."""
-        t, p = self.table, f"{self.ci_prob:.0%}"
-
-        def between(name: str, unit: str = "") -> str:
-            return f"{p} interval {si(t.lower[name])} to {si(t.upper[name])}{unit}"
-
+        t, r, p = self.table, self.recommended, f"{self.ci_prob:.0%}"
         lines = [self.warning] if self.warning else []
         lines.append(self.asked["question"])
         lines.append(
-            f"Train {si(self.recommended['N'])} parameters on {si(self.recommended['T'])} tokens "
-            f"({self.recommended['T'] / self.recommended['N']:.3g} tokens per parameter; {p} interval "
-            f"{t.lower['tokens_per_parameter']:.3g} to {t.upper['tokens_per_parameter']:.3g})."
+            f"Train {si(r['N'])} parameters on {si(r['T'])} tokens ({r['T'] / r['N']:.3g} tokens per "
+            f"parameter{self._range('tokens_per_parameter')})."
         )
         if self.asked["chosen"]:
             lines.append(
-                f"Best size: {between('N', ' parameters')}. Choosing the plan's instead costs "
-                f"{np.mean(self.draws['regret'].values):.2%} of loss on average, less than "
-                f"{t.upper['regret']:.2%} with {1 - (1 - self.ci_prob) / 2:.0%} probability."
+                f"The best size is {si(t.lower['N'])} to {si(t.upper['N'])} parameters ({p} "
+                f"interval); choosing {si(r['N'])} costs {np.mean(self.draws['regret'].values):.2%} "
+                f"of loss on average against knowing it."
             )
         if self.asked["chosen"] and not self.asked["sizes"]:
             n = self.near_optimal
             lines.append(
-                f"Any size from {si(n['low'])} to {si(n['high'])} (a factor {n['factor']:.2g} either "
-                f"way) costs less than {FLAT:.1%} of expected loss."
+                f"Any size from {si(n['low'])} to {si(n['high'])}, a factor {n['factor']:.2g} either "
+                f"way, costs less than {FLAT:.1%} of expected loss."
             )
         lines.append(
-            f"Cost: {flops(self.recommended['budget_flops'])}, {si(t.plan['gpu_hours'])} GPU-hours "
-            f"({t.meaning['gpu_hours']}; {between('gpu_hours')}), {si(t.plan['samples'])} samples "
-            f"({self.asked['samples_text']})"
-            + (f", {si(t.plan['money'])} in money ({between('money')})." if "money" in t.index else ".")
+            f"Loss: {t.plan['loss']:.4f}{self._range('loss', brackets=False)}; a single run "
+            f"{t.lower['loss_of_run']:.4f} to {t.upper['loss_of_run']:.4f}."
         )
+        compute = flops(r["budget_flops"])
+        if self._uncertain("compute"):
+            compute += f" ({p} interval {flops(t.lower['compute'])} to {flops(t.upper['compute'])})"
         lines.append(
-            f"Loss: {t.plan['loss']:.4f} ({p} interval {t.lower['loss']:.4f} to "
-            f"{t.upper['loss']:.4f}); a single run {t.lower['loss_of_run']:.4f} to "
-            f"{t.upper['loss_of_run']:.4f}."
+            f"Compute: {compute}, {self.asked['compute_text']}. Training takes "
+            f"{si(t.plan['gpu_hours'])} GPU-hours{self._range('gpu_hours')} on "
+            f"{t.meaning['gpu_hours']}"
+            + (f", {si(t.plan['money'])} in money{self._range('money')}" if "money" in t.index else "")
+            + f", and {si(t.plan['samples'])} samples {self.asked['samples_text']}."
         )
         if "probability" in self.asked:
             lines.append(self.asked["probability"])
         far = self.decades_beyond
         lines.append(
-            f"This lies {far:.1f} decades of compute beyond the largest run: the interval holds if "
+            f"This lies {far:.1f} decades of compute beyond the largest run: the intervals hold if "
             "the law does."
             if far > 0.05
             else "This lies inside the compute of the data."
         )
         return "\n".join(lines)
+
+    def _uncertain(self, quantity: str) -> bool:
+        """Whether a quantity is uncertain at all."""
+        low, high = self.table.lower[quantity], self.table.upper[quantity]
+        return bool(np.isfinite(low) and high / low > 1 + 1e-9)
+
+    def _range(self, quantity: str, *, brackets: bool = True) -> str:
+        if not self._uncertain(quantity):
+            return ""
+        low, high = self.table.lower[quantity], self.table.upper[quantity]
+        form = si if not quantity.startswith("loss") else "{:.4f}".format
+        inside = f"{self.ci_prob:.0%} interval {form(low)} to {form(high)}"
+        return f" ({inside})" if brackets else f", {inside}"
 
     def plot(self, **kwargs: Any) -> Any:
         """Loss against size on the budget, with the near-optimal region."""
@@ -253,13 +264,13 @@ def plan(
         planned = float(check_points("budget_flops", budget_flops)[0])
         budget = np.full(spend.n_samples, planned)
         asked["question"] = f"For a budget of {flops(planned)}:"
-        asked["compute_text"] = "the budget"
+        asked["compute_text"] = "the whole budget"
     elif budget_gpu_hours is not None:
         hours = float(check_points("budget_gpu_hours", budget_gpu_hours)[0])
         budget = flops_of_hours(hours, gpu, utilisation)
         planned = float(np.median(budget))
         asked["question"] = f"For a budget of {si(hours)} GPU-hours ({asked['gpu']}):"
-        asked["compute_text"] = f"what {si(hours)} GPU-hours buy"
+        asked["compute_text"] = "what those hours buy"
     else:
         planned = float(spend.cost.flops(size, tokens) + 2.0 * size * lifetime_tokens)  # type: ignore[operator]
         budget = np.full(spend.n_samples, planned)
@@ -452,8 +463,9 @@ def _curve(spend: Spending, budget: np.ndarray, size: float, ci_prob: float) -> 
         [spend.loss_on_budget(p[None, :], budget[:, None]) for p in np.array_split(sizes, 5)], axis=1
     )
     here = spend.loss_on_budget(np.array([[size]]), budget[:, None])
-    low, high = interval(loss, ci_prob)
-    finite = np.isfinite(loss).all(axis=0)
+    finite = np.isfinite(loss).all(axis=0)  # beyond, some draw has no tokens left to train on
+    loss = np.where(finite, loss, 1.0)
+    low, high = (np.where(finite, x, np.nan) for x in interval(loss, ci_prob))
     mean = np.where(finite, loss.mean(axis=0), np.nan)
     share = np.where(finite, (loss / here - 1.0).mean(axis=0), np.nan)
     columns = {"mean": mean, "lower": low, "upper": high, "expected_loss_share": share}

@@ -33,16 +33,16 @@ def test_every_table_of_a_paper_is_there(name):
     assert len(datasets.paper(name)) >= 2 and datasets.papers()[name]
 
 
-def test_chinchilla_leaves_out_what_the_replication_left_out():
-    runs = datasets.load("chinchilla")
+def test_chinchilla_as_published_leaves_out_what_the_replication_left_out():
+    runs = datasets.load("chinchilla", as_published=True)
     assert runs["fitted"].sum() == 240
     left_out = readings(runs, all=True).where(lambda r: ~r["fitted"], drop=True)
     assert left_out["loss"].min() > readings(runs)["loss"].max()  # the five highest
-    assert datasets.load("chinchilla", everything=True)["fitted"].all()
+    assert datasets.load("chinchilla")["fitted"].all()
 
 
 def test_published_chinchilla_laws_fit_their_table_the_replication_better():
-    runs, law = readings(datasets.load("chinchilla")), laws.get("additive")
+    runs, law = readings(datasets.load("chinchilla", as_published=True)), laws.get("additive")
     scatter = {}
     for source, constants in datasets.published("chinchilla").items():
         parameters = {name: constants[name] for name in law.parameters}
@@ -78,7 +78,7 @@ def test_visual_tables_are_fitted_by_their_metric():
 
 
 def test_seeds_of_datablations_have_the_published_scatter():
-    flat = readings(datasets.load("datablations", everything=True)).to_dataframe()
+    flat = readings(datasets.load("datablations")).to_dataframe()
     seeds = flat[(flat["variant"] == "seed") | flat["seed"].notna()]
     spread = seeds.groupby(["N", "T", "U"])["loss"].agg(["std", "size"])
     spread = spread[spread["size"] == 4]["std"]

@@ -13,8 +13,8 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.errors import SpecError
-from bayescale.problems import listed, near_misses
 from bayescale.runs import as_runs
+from bayescale.runs.problems import listed, near_misses
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,16 @@ def frame(name: str) -> pd.DataFrame:
     return _read(info(name).file)
 
 
-def load(name: str, *, everything: bool = False) -> xr.Dataset:
+def load(name: str, *, as_published: bool = False) -> xr.Dataset:
     """Runs of a bundled table, ready to fit.
 
     Parameters
     ----------
     name : str
         One of `names`.
-    everything : bool, default False
-        Also fit the rows that the authors left out of their own fits. They are there in any case,
-        set aside with a reason.
+    as_published : bool, default False
+        Set aside, with the reason, the rows that the authors left out of their own fits. The
+        default fits every row: the noise model is there so that none needs dropping by hand.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def load(name: str, *, everything: bool = False) -> xr.Dataset:
     about = info(name)
     table = frame(name).rename(columns=dict(about.rename))
     table = _PREPARATIONS.get(name, _as_it_is)(table)
-    if about.set_aside and not everything:
+    if about.set_aside and as_published:
         out = table[about.set_aside["column"]] == about.set_aside["equals"]
         table["reason"] = out.map({True: about.set_aside["reason"], False: ""})
     runs = as_runs(

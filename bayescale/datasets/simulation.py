@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike
 
 from bayescale.datasets.catalogue import published
 from bayescale.errors import SpecError
-from bayescale.labels import numbered
 from bayescale.laws import Law, get
-from bayescale.problems import listed, near_misses
 from bayescale.runs import as_runs
+from bayescale.runs.labels import numbered
+from bayescale.runs.problems import listed, near_misses
 
 # chosen: five sizes and five lengths a decade and a half apart, as a small lab would train them
 _DESIGN = {

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import xarray as xr
 
-from bayescale.conversion import ROWS_NOTE, OnInvalid, build_runs
 from bayescale.errors import DataError
 from bayescale.importers.mapping import read_mapping
 from bayescale.importers.netcdf import read_netcdf
 from bayescale.importers.records import read_folder, read_jsonl
 from bayescale.importers.source import Source
 from bayescale.importers.tables import read_csv, read_parquet
-from bayescale.problems import listed, near_misses
+from bayescale.runs.conversion import ROWS_NOTE, OnInvalid, build_runs
+from bayescale.runs.problems import listed, near_misses
 
 __all__ = ["read_runs"]
 

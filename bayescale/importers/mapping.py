@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from bayescale.errors import SpecError
-from bayescale.problems import listed, near_misses
+from bayescale.runs.problems import listed, near_misses
 
 _KEYS = ("columns", "family", "units")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import xarray as xr
 
 from bayescale.errors import DataError
-from bayescale.frames import as_table
 from bayescale.importers.source import Source
+from bayescale.runs.frames import as_table
 
 
 def read_netcdf(path: Path) -> Source:

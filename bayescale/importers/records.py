@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bayescale.errors import DataError
-from bayescale.frames import as_table
 from bayescale.importers.source import Source
 from bayescale.importers.tables import read_text
-from bayescale.problems import listed
+from bayescale.runs.frames import as_table
+from bayescale.runs.problems import listed
 
 _PATTERNS = ("*.json", "*.jsonl", "*.ndjson", "*/*.json", "*/*.jsonl", "*/*.ndjson")
 

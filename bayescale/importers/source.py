@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bayescale.frames import Table
+from bayescale.runs.frames import Table
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from bayescale.errors import DataError
-from bayescale.frames import as_table
 from bayescale.importers.source import Source
-from bayescale.problems import listed
+from bayescale.runs.frames import as_table
+from bayescale.runs.problems import listed
 
 
 def read_csv(path: Path) -> Source:

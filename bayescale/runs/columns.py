@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bayescale.errors import SpecError
-from bayescale.problems import Problem, listed, near_misses
+from bayescale.runs.problems import Problem, listed, near_misses
 from bayescale.schema import FIELDS, lookalike_of
 
 DIMENSIONS = ("checkpoint", "reading")

@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.errors import DataError
-from bayescale.problems import listed
+from bayescale.runs.problems import listed
 
 
 @dataclass(frozen=True)

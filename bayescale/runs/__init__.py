@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.conversion import FLOPS_FILLED, NO_LOSS, OnInvalid, build_runs, notes_of
 from bayescale.errors import DataError, SpecError
-from bayescale.frames import NO_READING, Table, as_table
-from bayescale.labels import numbered
-from bayescale.layout import AXES, flatten
-from bayescale.problems import listed, near_misses, plural
+from bayescale.runs.conversion import FLOPS_FILLED, NO_LOSS, OnInvalid, build_runs, notes_of
+from bayescale.runs.frames import NO_READING, Table, as_table
+from bayescale.runs.labels import numbered
+from bayescale.runs.layout import AXES, flatten
+from bayescale.runs.problems import listed, near_misses, plural
 from bayescale.schema import FIELDS
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.cells import is_missing, read_numbers
+from bayescale.runs.cells import is_missing, read_numbers
 
 
 def numbered(rows: int, first: int = 0) -> np.ndarray:

@@ -12,16 +12,15 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from bayescale.cells import read_numbers
-from bayescale.columns import Mapped, checked_columns, map_columns
 from bayescale.errors import DataError, DataWarning, SpecError
-from bayescale.frames import Table
-from bayescale.labels import as_found, as_text, is_empty, numbered
-from bayescale.layout import AXES, arrange
-from bayescale.problems import Problem, listed, plural, raise_problems
-from bayescale.schema import FIELDS, SCHEMA_VERSION
-from bayescale.units import factors
-from bayescale.validation import (
+from bayescale.runs.cells import read_numbers
+from bayescale.runs.columns import Mapped, checked_columns, map_columns
+from bayescale.runs.frames import Table
+from bayescale.runs.labels import as_found, as_text, is_empty, numbered
+from bayescale.runs.layout import AXES, arrange
+from bayescale.runs.problems import Problem, listed, plural, raise_problems
+from bayescale.runs.units import factors
+from bayescale.runs.validation import (
     Column,
     changes_within_run,
     empty_labels,
@@ -32,6 +31,7 @@ from bayescale.validation import (
     unreadable,
     wrong_unit,
 )
+from bayescale.schema import FIELDS, SCHEMA_VERSION
 
 OnInvalid = Literal["raise", "set_aside"]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bayescale.cells import Numbers, is_missing
-from bayescale.problems import Problem, Words, listed, plural
+from bayescale.runs.cells import Numbers, is_missing
+from bayescale.runs.problems import Problem, Words, listed, plural
 from bayescale.schema import FIELDS, STATUSES, Field, status_of
 
 Columns = Mapping[str, np.ndarray]

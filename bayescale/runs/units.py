@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bayescale.cells import SUFFIXES, UNIT_WORDS
-from bayescale.columns import Mapped
 from bayescale.errors import SpecError
-from bayescale.problems import listed, near_misses
+from bayescale.runs.cells import SUFFIXES, UNIT_WORDS
+from bayescale.runs.columns import Mapped
+from bayescale.runs.problems import listed, near_misses
 from bayescale.schema import FIELDS
 
 _UNITS = {

@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import DataError
-from bayescale.frames import NO_READING
+from bayescale.runs.frames import NO_READING
+from bayescale.runs.validation import first_rows
 from bayescale.schema import FIELDS
-from bayescale.validation import first_rows
 
 AXES = ("T", "step", "samples", "flops")
 """What orders the readings of one run; the first one present does."""
