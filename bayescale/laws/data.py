@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bayescale.laws.law import Law, Parameter, register
+from bayescale.laws.namespaces import as_argument, namespace
 
 
 def repeated_mean(
@@ -30,32 +31,47 @@ def repeated_mean(
     percent more data are worth the same. With ``alpha = beta`` it is the published ``G^2 U``. No
     constant beyond the parameters is needed, and ``C = k N T`` gives the same for any ``k``.
 
-    As ``R_N, R_D -> inf`` it is the additive law.
+    As ``R_N, R_D -> inf`` it is the additive law. Sizes and amounts are kept in logs, since
+    ``N_opt`` overflows where a sampler tries a small ``alpha``.
 
     References
     ----------
     Muennighoff et al. 2023 (arXiv:2305.16264). Their ``R_D*``, ``R_N*`` are our ``R_D``, ``R_N``.
     """
     unique = xp.minimum(T, U)
-    size = xp.minimum(N, matched_size(unique, A, B, alpha, beta))
-    data_eff = discounted(T, unique, R_D, xp)
-    size_eff = discounted(N, size, R_N, xp)
-    return E + A * size_eff**-alpha + B * data_eff**-beta
+    log_size = xp.minimum(xp.log(N), log_matched_size(unique, A, B, alpha, beta, xp))
+    log_data_eff = log_discounted(xp.log(T), xp.log(unique), R_D, xp)
+    log_size_eff = log_discounted(xp.log(N), log_size, R_N, xp)
+    return E + A * xp.exp(-alpha * log_size_eff) + B * xp.exp(-beta * log_data_eff)
 
 
 def matched_size(U: Any, A: Any, B: Any, alpha: Any, beta: Any) -> Any:
-    """Give the size (parameters) for which ``U`` unique tokens are compute-optimal."""
-    return (alpha * A / (beta * B)) ** (1 / alpha) * U ** (beta / alpha)
+    """Give the size (parameters) for which ``U`` unique tokens are compute-optimal.
 
-
-def discounted(amount: Any, unique: Any, worth: Any, xp: Any) -> Any:
-    """Give the effective amount when ``unique`` of it is new and the rest repeats.
-
-    ``unique (1 + worth (1 - exp(-(amount/unique - 1)/worth)))``; ``amount`` itself where nothing
-    repeats, ``unique (1 + worth)`` at most.
+    Examples
+    --------
+    >>> round(float(matched_size(1e9, A=1.0, B=4.0, alpha=0.5, beta=0.5)) / 1e9, 6)
+    0.0625
     """
-    repeats = amount / unique - 1
-    return unique * (1 - worth * xp.expm1(-repeats / worth))
+    xp = namespace(U, A, B, alpha, beta)
+    U, A, B, alpha, beta = (as_argument(value) for value in (U, A, B, alpha, beta))
+    return xp.exp(log_matched_size(U, A, B, alpha, beta, xp))
+
+
+def log_matched_size(U: Any, A: Any, B: Any, alpha: Any, beta: Any, xp: Any) -> Any:
+    """Log of `matched_size`: with small exponents the size itself leaves the floating range."""
+    return (xp.log(alpha * A) - xp.log(beta * B) + beta * xp.log(U)) / alpha
+
+
+def log_discounted(log_amount: Any, log_unique: Any, worth: Any, xp: Any) -> Any:
+    """Log of the effective amount when ``unique`` of it is new and the rest repeats.
+
+    ``unique (1 + worth (1 - exp(-(amount/unique - 1)/worth)))``: ``amount`` itself where nothing
+    repeats, ``unique (1 + worth)`` at most. All of it is spent long before ``e^500`` repeats, where
+    the ratio is held so that its gradient stays a number.
+    """
+    repeats = xp.expm1(xp.minimum(log_amount - log_unique, 500.0))
+    return log_unique + xp.log1p(-worth * xp.expm1(-repeats / worth))
 
 
 repeated = register(
