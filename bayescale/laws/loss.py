@@ -14,6 +14,9 @@ from typing import Any
 
 from bayescale.laws.law import Law, Parameter, register
 
+FARTHEST = 300.0
+"""Log of the largest drift or term: beyond it values are held, so that gradients stay numbers."""
+
 
 def additive_mean(N: Any, T: Any, E: Any, A: Any, B: Any, alpha: Any, beta: Any) -> Any:
     """Two power laws and a floor: ``L = E + A N^-alpha + B T^-beta``.
@@ -102,8 +105,9 @@ def interacting_mean(
     ``B(N)`` and ``beta(N)`` are stretched exponentials; these are the power-law case.
     """
     size = xp.log(N / N0)
-    exponent = beta * xp.exp(delta * size)
-    return E + A * xp.exp(-alpha * size) + B * xp.exp(-kappa * size - exponent * xp.log(T / T0))
+    exponent = beta * xp.exp(xp.minimum(delta * size, FARTHEST))
+    data = -kappa * size - exponent * xp.log(T / T0)
+    return E + A * xp.exp(-alpha * size) + B * xp.exp(xp.minimum(data, FARTHEST))
 
 
 def broken_mean(
