@@ -53,9 +53,10 @@ OPTIMUM_EXPONENT = LogitNormal(
 )
 SCALE_OF_INPUT = LogNormal(
     1.0,
-    3.0,
+    2.0,
     source="A parameter measured in units of an input (a break, a critical batch size), as a "
-    "multiple of the pivot: anywhere within a factor 140. Chosen.",
+    "multiple of the pivot: within a factor 27, since runs are bought where such things are "
+    "thought to lie. Chosen.",
 )
 POSITIVE_SHAPE = LogNormal(
     1.0, 0.7, source="A positive shape parameter, 1 where the simpler law holds. Chosen."

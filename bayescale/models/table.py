@@ -14,7 +14,11 @@ from bayescale.laws import Law
 from bayescale.models.noise import FAR, Groups
 from bayescale.runs import readings
 
-HYPERPARAMETERS = ("batch_size", "learning_rate", "weight_decay", "warmup", "width", "depth")
+# what makes two runs different configurations, where the table has it
+IDENTITY = (
+    "N", "T", "flops", "unique_tokens", "batch_size", "learning_rate", "weight_decay", "warmup",
+    "width", "depth", "heads", "resolution",
+)  # fmt: skip
 SMALLEST_GAP = 1e-3  # in ln T; two readings of one run at the same T carry one reading's news
 
 
@@ -174,7 +178,7 @@ def _configurations(
     to meet at one T are not replicates, two seeds of one configuration are.
     """
     columns = [family.astype(float)]
-    for name in dict.fromkeys((*law.inputs, *HYPERPARAMETERS)):
+    for name in dict.fromkeys((*law.inputs, *IDENTITY)):
         if name in flat and np.issubdtype(flat[name].dtype, np.number):
             columns.append(np.nan_to_num(np.asarray(flat[name].values, float), nan=-1.0))
     first = np.zeros(len(counts), int)
