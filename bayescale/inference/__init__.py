@@ -238,12 +238,24 @@ def _convergence(values: Mapping[str, np.ndarray]) -> tuple[tuple[str, float], .
     for name, x in values.items():
         columns = x.reshape(*x.shape[:2], -1)
         for i in range(columns.shape[2]):
-            c = columns[..., i]
-            if np.ptp(c) == 0:
-                continue
-            r = float(array_stats.rhat(c, chain_axis=0, draw_axis=1)) if len(c) > 1 else 1.0
-            b = float(array_stats.ess(c, chain_axis=0, draw_axis=1, method="bulk"))
-            t = float(array_stats.ess(c, chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95)))
+            r, b, t = _diagnostics(columns[..., i], array_stats)
             r_hat = max(r_hat, (name, r), key=lambda p: p[1])
-            bulk, tail = (min(best, (name, e), key=lambda p: p[1]) for best, e in ((bulk, b), (tail, t)))
+            bulk = min(bulk, (name, b), key=lambda p: p[1])
+            tail = min(tail, (name, t), key=lambda p: p[1])
     return r_hat, bulk, tail
+
+
+def _diagnostics(x: np.ndarray, array_stats: Any) -> tuple[float, float, float]:
+    """R-hat, bulk ESS and tail ESS of one quantity, ``(chain, draw)``.
+
+    Chains that did not move, left the numbers, or are too short to tell get the worst values: a
+    diagnostic that cannot be computed has not been passed.
+    """
+    if not np.isfinite(x).all() or np.ptp(x, axis=1).min() == 0:
+        return np.inf, 0.0, 0.0
+    r = array_stats.rhat(x, chain_axis=0, draw_axis=1) if len(x) > 1 else 1.0
+    bulk = array_stats.ess(x, chain_axis=0, draw_axis=1, method="bulk")
+    tail = array_stats.ess(x, chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95))
+    if not np.isfinite([r, bulk, tail]).all():
+        return np.inf, 0.0, 0.0
+    return float(r), float(bulk), float(tail)

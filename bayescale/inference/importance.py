@@ -48,8 +48,9 @@ def importance_draws(density: Density, mode: Mode, n: int, *, random_seed: int) 
     u = mode.u + z @ mode.cholesky.T
     unit = multivariate_t(np.zeros(density.size), np.eye(density.size), df=PROPOSAL_TAIL)
     log_ratio = _batched(density, u) - unit.logpdf(z)
-    log_ratio = np.where(np.isfinite(log_ratio), log_ratio, log_ratio.min(initial=-1e300))
-    log_weight, k_hat = array_stats.psislw(-log_ratio)  # it takes log likelihoods, whose inverse weighs
+    finite = np.isfinite(log_ratio)
+    log_ratio = np.where(finite, log_ratio, log_ratio[finite].min(initial=0.0))  # worth nothing
+    log_weight, k_hat = array_stats.psislw(-log_ratio)  # takes log likelihoods, whose inverse weighs
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     chosen = _systematic(weight, n, rng)
