@@ -421,7 +421,7 @@ def _ratios(runs: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
         np.ravel(np.asarray(each, float))
         for each in xr.broadcast(runs["N"], runs["T"], runs["flops"])
     )
-    have = np.isfinite(N) & np.isfinite(T) & np.isfinite(C) & (N > 0) & (T > 0) & (C > 0)
+    have = (N > 0) & (T > 0) & (C > 0)  # false where one is missing
     return N[have], C[have] / (N[have] * T[have])
 
 

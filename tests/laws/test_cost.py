@@ -162,7 +162,7 @@ def test_runs_without_flops_are_counted_as_six_n_t():
 
 def test_flops_given_as_a_constant_multiple_are_recognised():
     N, T = np.array([1e8, 3e8, 1e9]), np.array([1e9, 2e9, 1e10])
-    rounding = np.array([1.0001, 0.9999, 1.0])
+    rounding = np.array([1.0001, 1.0002, 1.0003])
     assert cost_from_runs(runs_of(N, T, 6 * N * T * rounding)) == SixNT()
     assert cost_from_runs(runs_of(N, T, 8 * N * T)) == SixNT(8.0)
     assert cost_from_runs(runs_of(N, T, 6.5 * N * T)).flops(1e9, 1e9) == pytest.approx(6.5e18)
@@ -201,6 +201,20 @@ def test_flops_of_checkpoints_are_read_too():
     runs = as_runs(rows, {name: name for name in rows})
     assert "checkpoint" in runs["flops"].dims
     assert cost_from_runs(runs) == GivenFlops((1e8, 1e9), (8.0, 7.0), cost_from_runs(runs).spread)
+
+
+def test_runs_with_fewer_checkpoints_than_others_are_read():
+    rows = {
+        "run": ["a", "a", "b"],
+        "N": [1e8, 1e8, 1e9],
+        "T": [1e9, 2e9, 1e9],
+        "flops": [8e17, 16e17, 7e18],
+        "loss": [3.3, 3.2, 3.1],
+    }
+    runs = as_runs(rows, {name: name for name in rows})
+    assert np.isnan(runs["flops"]).any()
+    cost = cost_from_runs(runs)
+    np.testing.assert_allclose(cost.flops([1e8, 1e9], 1e9), [8e17, 7e18])
 
 
 def test_flops_without_tokens_ask_for_the_cost():
@@ -321,6 +335,11 @@ def test_no_interval_of_mfu(bad):
 def test_no_share_of_the_peak(bad):
     with pytest.raises(SpecError, match="above 0 and at most 1"):
         mfu_draws(bad, 3)
+
+
+def test_the_whole_peak_is_allowed():
+    assert float(gpu_hours(989e12 * 3600, "h100", 1.0)) == 1.0
+    assert mfu_draws(1.0, 2).tolist() == [1.0, 1.0]
 
 
 def test_an_interval_is_not_taken_for_two_values():

@@ -223,6 +223,13 @@ def test_a_scale_is_converted_with_its_input():
     assert float(broken(N=2e9, T=7e9)) == pytest.approx(float(natural), rel=1e-12)
 
 
+def test_a_best_size_is_converted_with_its_budget():
+    constants = {"E": 0.5, "K": 0.4, "gamma": 0.15, "w": 0.06, "G": 0.02, "a": 0.45}
+    slices = Published("isoflop", constants, "made up 2024", units={"N": 1e9, "flops": 1e15})
+    expected = get("isoflop")(N=1.5, flops=3e5, **constants)
+    assert float(slices(N=1.5e9, flops=3e20)) == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_wrong_names_are_told_what_there_is():
     with pytest.raises(SpecError) as raised:
         published("besirolgu")
