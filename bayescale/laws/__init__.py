@@ -1,7 +1,7 @@
 """Laws: pure functions of named inputs and parameters, on NumPy, xarray, JAX and PyTensor.
 
 ``get("additive")`` gives a law by name, ``names()`` lists them, ``Law(...)`` is one of your own.
-Costs (`bayescale.laws.cost`) turn size and tokens into FLOP, GPU-hours, money and samples;
+Costs (`bayescale.laws.cost`) turn size and tokens into FLOP, GPU-hours and samples;
 published constants are in `bayescale.laws.published`.
 """
 

@@ -273,7 +273,8 @@ def cost_from_runs(runs: xr.Dataset) -> Cost:
     -------
     Cost
         `SixNT` where the FLOP were computed from N and T, or where those given are the same
-        multiple of N T in all runs; otherwise `GivenFlops`, with the median at each size.
+        multiple of N T in all runs; otherwise `GivenFlops`, with the median at each size. FLOP
+        that `as_runs` filled in with 6 N T count as given.
 
     Raises
     ------
