@@ -30,6 +30,10 @@ class _NumPy:
         return np.asarray(x)[..., index]
 
     @staticmethod
+    def shift(x: Any) -> Any:
+        return np.concatenate([x[..., :1], x[..., :-1]], axis=-1)
+
+    @staticmethod
     def group_sum(x: Any, group: np.ndarray, n_groups: int) -> Any:
         starts = np.searchsorted(group, np.arange(n_groups))  # groups are sorted and none is empty
         return np.add.reduceat(x, starts, axis=-1)
@@ -54,6 +58,9 @@ class _Jax:
     def take(x: Any, index: np.ndarray) -> Any:
         return x[index]
 
+    def shift(self, x: Any) -> Any:
+        return self._jnp.concatenate([x[:1], x[:-1]])
+
     def group_sum(self, x: Any, group: np.ndarray, n_groups: int) -> Any:
         return self._jax.ops.segment_sum(x, group, n_groups, indices_are_sorted=True)
 
@@ -75,6 +82,9 @@ class _PyTensor:
     @staticmethod
     def take(x: Any, index: np.ndarray) -> Any:
         return x[index]
+
+    def shift(self, x: Any) -> Any:
+        return self._pt.concatenate([x[:1], x[:-1]])
 
     def group_sum(self, x: Any, group: np.ndarray, n_groups: int) -> Any:
         return self._pt.zeros(n_groups)[group].inc(x)

@@ -105,8 +105,6 @@ class Groups:
     run, config : ndarray of int, (reading,) and (run,)
         Index of the run of a reading, of the configuration of a run.
     family : ndarray of int, (config,)
-    previous : ndarray of int, (reading,)
-        Index of the reading before it on the same trajectory; its own index for the first.
     gap : ndarray, (reading,)
         ``ln T - ln T_previous``; very large (`FAR`) for the first reading of a run.
     """
@@ -114,7 +112,6 @@ class Groups:
     run: np.ndarray
     config: np.ndarray
     family: np.ndarray
-    previous: np.ndarray
     gap: np.ndarray
     has_trajectories: bool
     has_replicates: bool
@@ -253,10 +250,11 @@ def _quadratic_form(z: Any, groups: Groups, values: Mapping[str, Any], xp: Any) 
     if groups.has_trajectories:
         length = xp.take(values["correlation_length"], family_of_reading)
         rho = xp.exp(-groups.gap / length)
-        shrink = 1.0 / xp.sqrt(-xp.expm1(-2.0 * groups.gap / length))
-        w = (z - rho * xp.take(z, groups.previous)) * shrink
+        innovation = 1.0 - rho * rho
+        shrink = 1.0 / xp.sqrt(innovation)
+        w = (z - rho * xp.shift(z)) * shrink  # of a first reading rho is zero
         o = (one - rho) * shrink
-        log_det = _over_runs(-2.0 * xp.log(shrink), groups, xp)
+        log_det = _over_runs(xp.log(innovation), groups, xp)
         run_share = xp.take(values["run_share"], family_of_run)
     else:
         w, o = z, one

@@ -67,6 +67,19 @@ REAL_SHAPE = Normal(
     source="A drift that is zero in the simpler law; Farseer (2506.10972) finds drifts of the "
     "data exponent of about 0.1 per e-fold of N or less. Chosen width.",
 )
+REPEATS = LogNormal(
+    8.0,
+    1.0,
+    source="How many repeats of data or parameters are worth having: R_D 15.4 and R_N 5.3 "
+    "(Muennighoff 2305.16264) for text; for diffusion R_D of about 500 was reported (2507.15857). "
+    "Chosen width: a factor 5 either way.",
+)
+CURVATURE = LogNormal(
+    0.06,
+    0.8,
+    source="Curvature of an isoFLOP valley in ln N: alpha beta / 2 where the law is additive, 0.06 "
+    "for Chinchilla and 0.047 for the video DiT. Chosen width: a factor 3.7 either way.",
+)
 SHARE = LogitNormal(0.5, 1.5, source="A share between 0 and 1, nothing assumed. Chosen.")
 
 SPREAD_OF_EXPONENTS = LogNormal(
@@ -132,16 +145,22 @@ def default_prior(law: Law, name: str) -> Prior:
         return FLOOR
     if parameter.role in ("size_term", "data_term", "compute_term"):
         return CONTRIBUTION
-    if parameter.role == "scale":
-        return SCALE_OF_INPUT
-    if parameter.role == "optimum_exponent":
-        return OPTIMUM_EXPONENT
+    if parameter.role in _BY_ROLE:
+        return _BY_ROLE[parameter.role]
     if parameter.role == "exponent":
         if not has_floor:
             return EXPONENT_WITHOUT_FLOOR
         on_compute = law.inputs == ("flops",) or "flops" in law.inputs
         return EXPONENT_OF_COMPUTE if on_compute else EXPONENT
     return _by_support(parameter)
+
+
+_BY_ROLE = {
+    "optimum_exponent": OPTIMUM_EXPONENT,
+    "repeats": REPEATS,
+    "curvature": CURVATURE,
+    "scale": SCALE_OF_INPUT,
+}
 
 
 def _by_support(parameter: Parameter) -> Prior:

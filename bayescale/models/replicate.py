@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bayescale.models.noise import Groups, Noise
+from bayescale.models.noise import FAR, Groups, Noise
 
 
 def replicate_noise(
@@ -62,7 +62,7 @@ def _correlated(
     if groups.has_trajectories:
         length = np.asarray(values["correlation_length"])[:, family]
         rho = np.exp(-groups.gap / length)
-        for i in np.flatnonzero(groups.previous != np.arange(len(groups.run))):
+        for i in np.flatnonzero(groups.gap < FAR):
             z[:, i] = rho[:, i] * z[:, i - 1] + np.sqrt(1.0 - rho[:, i] ** 2) * z[:, i]
         share = np.asarray(values["run_share"])[:, family]
         common = rng.standard_normal((samples, groups.n_runs))[:, groups.run]

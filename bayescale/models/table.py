@@ -145,7 +145,7 @@ def _group(
     n = flat.sizes["reading"]
     if not shared:
         index = np.arange(n)
-        return index, Groups(index, index, family, index, np.full(n, FAR), False, False)
+        return index, Groups(index, index, family, np.full(n, FAR), False, False)
     run = np.asarray(flat["trajectory"].values).astype(str)
     run_ids, run = np.unique(run, return_inverse=True)
     counts = np.bincount(run)
@@ -159,12 +159,11 @@ def _group(
     config_first = np.r_[True, config[1:] != config[:-1]]
     config = np.cumsum(config_first) - 1
     run = np.cumsum(first) - 1
-    index = np.arange(n)
-    previous = np.where(first, index, index - 1)
-    gap = np.where(first, FAR, np.maximum(log_t[order] - log_t[order][previous], SMALLEST_GAP))
+    step = np.diff(log_t[order], prepend=0.0)
+    gap = np.where(first, FAR, np.maximum(step, SMALLEST_GAP))
     family_of_config = family[order][first][config_first]
     return order, Groups(
-        run, config, family_of_config, previous, gap,
+        run, config, family_of_config, gap,
         has_trajectories=bool(len(run_ids) < n), has_replicates=bool(config[-1] + 1 < len(config)),
     )  # fmt: skip
 
