@@ -108,7 +108,15 @@ def _prior(name: str, prior: Prior, dims: str | None = None) -> Any:
             return pm.LogNormal(name, prior.loc, prior.sd, dims=dims)
         above = pm.LogNormal(f"{name}_above_{prior.low:g}", prior.loc, prior.sd, dims=dims)
         return pm.Deterministic(name, prior.low + above, dims=dims)
-    if (prior.low, prior.high) == (0.0, 1.0):
-        return pm.LogitNormal(name, prior.loc, prior.sd, dims=dims)
-    share = pm.LogitNormal(f"{name}_share", prior.loc, prior.sd, dims=dims)
+    # PyMC leaves a LogitNormal on (0, 1) unless told to sample its log odds
+    unit = (prior.low, prior.high) == (0.0, 1.0)
+    share = pm.LogitNormal(
+        name if unit else f"{name}_share",
+        prior.loc,
+        prior.sd,
+        dims=dims,
+        default_transform=pm.distributions.transforms.logodds,
+    )
+    if unit:
+        return share
     return pm.Deterministic(name, prior.low + (prior.high - prior.low) * share, dims=dims)
