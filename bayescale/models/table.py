@@ -19,6 +19,7 @@ IDENTITY = (
     "N", "T", "flops", "unique_tokens", "batch_size", "learning_rate", "weight_decay", "warmup",
     "width", "depth", "heads", "resolution",
 )  # fmt: skip
+CLOCKS = ("T", "step", "samples", "flops")
 SMALLEST_GAP = 1e-3  # in ln T; two readings of one run at the same T carry one reading's news
 
 
@@ -149,8 +150,8 @@ def _group(
     run = np.asarray(flat["trajectory"].values).astype(str)
     run_ids, run = np.unique(run, return_inverse=True)
     counts = np.bincount(run)
-    config_of_run = _configurations(flat, law, family, run, counts)
-    log_t = np.log(np.asarray(flat["T"].values, float)) if "T" in flat else np.zeros(n)
+    config_of_run = _configurations(flat, law, run, counts)
+    log_t = _log_time(flat)
     order = np.lexsort((log_t, run, config_of_run[run]))
     # runs renumbered in the order in which they now stand
     run = run[order]
@@ -168,14 +169,25 @@ def _group(
     )  # fmt: skip
 
 
-def _configurations(
-    flat: xr.Dataset, law: Law, family: np.ndarray, run: np.ndarray, counts: np.ndarray
-) -> np.ndarray:
+def _log_time(flat: xr.Dataset) -> np.ndarray:
+    """Log of what orders the readings of one run: tokens, else steps or samples or compute."""
+    for name in CLOCKS:
+        if name in flat:
+            time = np.asarray(flat[name].values, float)
+            if (time > 0).all():
+                return np.log(time)
+    return np.zeros(flat.sizes["reading"])
+
+
+def _configurations(flat: xr.Dataset, law: Law, run: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Index of the configuration of each run: runs alike in all but seed share one.
+
+    Runs of two families are never alike, also where the model does not tell families apart.
 
     Only runs of one reading are looked at, unless seeds are recorded: two trajectories that happen
     to meet at one T are not replicates, two seeds of one configuration are.
     """
+    _, family = np.unique(np.asarray(flat["family"].values).astype(str), return_inverse=True)
     columns = [family.astype(float)]
     for name in dict.fromkeys((*law.inputs, *IDENTITY)):
         if name in flat and np.issubdtype(flat[name].dtype, np.number):
