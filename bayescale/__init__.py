@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -54,10 +56,18 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-class _Facade(__import__("types").ModuleType):
+
+class _Facade(types.ModuleType):
+    """Keeps `bayescale.predict` the function once the module of the same name is imported.
+
+    The import system binds a submodule as an attribute of its package; for verbs that share their
+    module's name the function wins. ``from bayescale.predict import ...`` works as ever.
+    """
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, __import__("types").ModuleType)):
-            super().__setattr__(name, value)
+        if name in _HOMES and isinstance(value, types.ModuleType):
+            return
+        super().__setattr__(name, value)
 
 
-__import__("sys").modules[__name__].__class__ = _Facade
+sys.modules[__name__].__class__ = _Facade

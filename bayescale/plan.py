@@ -112,8 +112,8 @@ class Plan(Answer):
         lines = [self.warning] if self.warning else []
         lines.append(self.asked["question"])
         lines.append(
-            f"Train {si(r['N'])} parameters on {si(r['T'])} tokens ({r['T'] / r['N']:.3g} tokens per "
-            f"parameter{self._range('tokens_per_parameter')})."
+            f"Train {si(r['N'])} parameters on {si(r['T'])} tokens: {r['T'] / r['N']:.3g} tokens per "
+            f"parameter{self._range('tokens_per_parameter')}."
         )
         if self.asked["chosen"]:
             lines.append(

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.answers import Answer, interval
+from bayescale.answers import Answer, interval, si
 from bayescale.errors import DataError, ExtrapolationWarning
 from bayescale.inference.tree import Fitted, opened
 
@@ -77,7 +77,7 @@ class Prediction(Answer):
         lines = [self.warning] if self.warning else []
         for row in self.table.to_dict("records"):
             where = ", ".join(
-                f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}"
+                f"{k} = {si(v)}" if isinstance(v, float) else f"{k} = {v}"
                 for k, v in row.items()
                 if k in self.at
             )

@@ -52,8 +52,13 @@ def numpyro_nuts(
     random_seed: int,
     target_accept: float,
     progress: Callable[[int], Any],
+    together: bool | None = None,
 ) -> Chains:
-    """NUTS on ``u = centre + cholesky z``, chains one after the other (together on a GPU)."""
+    """NUTS on ``u = centre + cholesky z``.
+
+    ``together`` advances all chains in one vectorised program, which pays on a GPU and there is
+    the default; on a CPU every chain would wait for the longest tree of the four.
+    """
     import jax
     import jax.numpy as jnp
     from numpyro.infer import NUTS
@@ -87,7 +92,7 @@ def numpyro_nuts(
         def advance(state: Any) -> tuple[Any, tuple]:
             return jax.lax.scan(step, state, None, length=CHUNK)
 
-        together = jax.default_backend() != "cpu"
+        together = jax.default_backend() != "cpu" if together is None else together
         if together:
             states = [jax.vmap(init)(keys, jnp.asarray(starts))]
             advance = jax.vmap(advance)
