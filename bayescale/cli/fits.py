@@ -104,7 +104,10 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}", type=int, default=default, metavar="K", help=f"{what} (default {default})"
         )
     sampling.add_argument(
-        "--sampler", choices=SAMPLERS, default=SAMPLERS[0], help=f"(default {SAMPLERS[0]})"
+        "--sampler",
+        choices=SAMPLERS,
+        default=SAMPLERS[0],
+        help="program to sample with (default numpyro)",
     )
     sampling.add_argument(
         "--target-accept", type=values.probability, default=0.9, metavar="P",

@@ -174,15 +174,37 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="FILE", default="report.html",
         help="one self-contained HTML file (default report.html)",
     )  # fmt: skip
+    parser.add_argument("--title", metavar="TEXT", help="default: the law and the data")
+    parser.add_argument(
+        "--budget-flops", type=values.number, metavar="C", help="add the plan for it, FLOP"
+    )
+    parser.add_argument(
+        "--at", action="append", type=values.point, metavar="N=...,T=...",
+        help="add the forecast there (parameters, tokens); may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--family", metavar="NAME", help="where the fit tells families apart")
+    add_ci(parser, "of intervals")
 
 
 def _report(args: argparse.Namespace, output: Output) -> int:
     check_folder(args.output)
+    from bayescale.check import check
     from bayescale.inference.tree import opened
+    from bayescale.plan import plan
+    from bayescale.predict import predict
     from bayescale.report import report
 
     tree = open_fit(args.fit)
-    report(tree, args.output)
+    given = {"family": args.family, "ci_prob": args.ci}
+    report(
+        tree,
+        args.output,
+        plan(tree, budget_flops=args.budget_flops, **given) if args.budget_flops else None,
+        check(tree, ci_prob=args.ci),
+        predict(tree, _together(args.at), **given) if args.at else None,
+        title=args.title,
+        ci_prob=args.ci,
+    )
     output.show([{"output": args.output}], page=args.output)
     output.say("Wrote it; open it in a browser.")
     return exit_code(opened(tree), output)
@@ -223,7 +245,7 @@ VERBS = (
         "report",
         "Write everything about a fit into one HTML file.",
         "FIT -o report.html",
-        "bayescale report fit.nc -o report.html",
+        "bayescale report fit.nc --budget-flops 5.76e23 -o report.html",
         _report_arguments,
         _report,
     ),

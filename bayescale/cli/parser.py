@@ -120,11 +120,12 @@ def _front_page(verbs: Sequence[Verb]) -> str:
 
 def _parser(verb: Verb) -> _Parser:
     example = textwrap.indent(verb.example, "  ")
+    many = verb.example.count("bayescale ") > 1
     parser = _Parser(
         prog=f"bayescale {verb.name}",
         usage=f"bayescale {verb.name} {verb.usage} [options]",
         description=verb.purpose,
-        epilog=f"example{'s' if chr(10) in verb.example else ''}:\n{example}",
+        epilog=f"example{'s' if many else ''}:\n{example}",
         formatter_class=_Formatter,
         allow_abbrev=False,
         add_help=False,

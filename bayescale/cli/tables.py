@@ -243,7 +243,7 @@ READING = (
     Verb(
         "import",
         "Check a table of runs and save it, with names and units settled.",
-        "TABLE [--columns N=params,T=tokens,loss=loss] -o runs.nc",
+        "TABLE --columns N=params,... -o runs.nc",
         "bayescale import mine.csv --columns N=params,T=tokens,loss=val_loss \\\n"
         "    --units T=B --family arch -o runs.nc",
         _import_arguments,
