@@ -23,8 +23,14 @@ CONTRIBUTION = LogNormal(
     0.15,
     1.2,
     source="What one term adds at the pivot, as a multiple of the typical loss: 0.04 for the video "
-    "DiT (2411.17470 Table 3), 0.1 to 0.2 for Chinchilla, up to 1 for a law without a floor. "
+    "DiT (2411.17470 Table 3), 0.1 to 0.2 for Chinchilla. "
     "Chosen width: a factor 7 either way.",
+)
+CONTRIBUTION_WITHOUT_FLOOR = LogNormal(
+    0.7,
+    0.7,
+    source="The same in a law that falls to zero: the terms together are the whole loss, so the "
+    "larger is near 1 and the other may be less. Chosen width: a factor 3 either way.",
 )
 EXPONENT = LogNormal(
     0.35,
@@ -144,7 +150,7 @@ def default_prior(law: Law, name: str) -> Prior:
     if parameter.role == "floor":
         return FLOOR
     if parameter.role in ("size_term", "data_term", "compute_term"):
-        return CONTRIBUTION
+        return CONTRIBUTION if has_floor else CONTRIBUTION_WITHOUT_FLOOR
     if parameter.role in _BY_ROLE:
         return _BY_ROLE[parameter.role]
     if parameter.role == "exponent":
