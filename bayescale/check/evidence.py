@@ -50,7 +50,7 @@ class Evidence:
     @cached_property
     def columns(self) -> xr.Dataset:
         """The fitted readings with all their columns, in the order of `table`."""
-        flat = fitted_readings(self.fitted.runs, self.fitted.law)
+        flat = fitted_readings(self.fitted.runs, self.fitted.law, self.fitted.model.noise)
         return flat.isel(reading=self.table.rows)
 
     @cached_property

@@ -20,6 +20,10 @@ def read_netcdf(path: Path) -> Source:
     classic = magic.startswith(b"CDF")
     try:
         with xr.open_dataset(path, engine="scipy" if classic else "h5netcdf") as dataset:
+            if "bayescale" in dataset.attrs:
+                raise DataError(
+                    f"`{path.name}` is a saved fit, not a table of runs: open it with load_fit."
+                )
             return Source(path.name, as_table(dataset.load()))
     except ImportError as error:
         raise DataError(f"`{path.name}` is netCDF 4; reading it needs h5py.") from error

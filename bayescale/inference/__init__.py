@@ -19,6 +19,7 @@ from bayescale.inference.tree import Fitted, build_tree, load_fit, opened
 from bayescale.models.arrays import arrays
 from bayescale.models.density import Density
 from bayescale.models.loss import LossModel
+from bayescale.models.table import fitted_readings
 from bayescale.runs import as_runs, runs_hash
 
 __all__ = ["Fitted", "fit", "load_fit", "opened"]
@@ -124,6 +125,8 @@ def fit(
         **health,
         "draws": draws, "tune": tune, "chains": chains, "random_seed": random_seed,
         "runs_hash": runs_hash(runs),
+        "readings": fitted_readings(runs, density.law).sizes["reading"],
+        "readings_after_averaging": len(density.table.response),
         "versions": {p: version(p) for p in ("bayescale", "numpyro", "jax", "pymc", "xarray")},
         "priors_used": {v.name: str(v.prior) for v in density.variables},
     }  # fmt: skip

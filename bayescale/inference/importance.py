@@ -16,6 +16,7 @@ from bayescale.models.density import Density
 K_HAT_LIMIT = 0.7
 PROPOSAL_TAIL = 8.0  # degrees of freedom of the proposal; chosen, heavier than the posteriors seen
 OVERSAMPLING = 2
+FEWEST = 1000  # k-hat is an estimate from the largest weights and needs a tail to look at
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def importance_draws(density: Density, mode: Mode, n: int, *, random_seed: int) 
     from scipy.stats import multivariate_t
 
     rng = np.random.default_rng(random_seed)
-    many = OVERSAMPLING * n
+    many = max(OVERSAMPLING * n, FEWEST)
     radius = np.sqrt(PROPOSAL_TAIL / rng.chisquare(PROPOSAL_TAIL, (many, 1)))
     z = rng.standard_normal((many, density.size)) * radius
     u = mode.u + z @ mode.cholesky.T

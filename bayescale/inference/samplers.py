@@ -7,6 +7,7 @@ a tree of seven leapfrog steps crosses it, and the compiled chain costs less tha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -154,7 +155,8 @@ def pymc_chains(
             draws=draws,
             tune=tune,
             chains=chains,
-            cores=min(chains, 2),
+            # forking a process that has JAX in it can hang; nutpie's chains are threads
+            cores=1 if sampler == "pymc" else min(chains, os.cpu_count() or 1),
             random_seed=random_seed,
             target_accept=target_accept,
             progressbar=progressbar,

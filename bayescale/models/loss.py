@@ -77,8 +77,7 @@ class LossModel:
             runs,
             law,
             by_family=self.family is not None,
-            scale=self.noise.scale,
-            shared=self.noise.shared == "auto",
+            noise=self.noise,
             reference=reference,
         )
         if law.scales:

@@ -51,18 +51,25 @@ class Noise:
     shared : {"auto", "none"}, default "auto"
         Use the correlation of checkpoints and replicates where the table has them. ``"none"``
         treats every reading as independent; intervals are then too narrow on trajectories.
+    resolution : float, default 0.5
+        Readings of one trajectory that lie within this many e-folds of tokens are averaged into
+        one (`bayescale.models.averaging` says why); 0 keeps them all.
     """
 
     tail: Literal["student", "normal"] = "student"
     undertuned: bool = False
     scale: str | None = None
     shared: Literal["auto", "none"] = "auto"
+    resolution: float = 0.5
 
     def __post_init__(self) -> None:
         if self.tail not in ("student", "normal"):
             raise SpecError(f"Noise tail is `student` or `normal`; got {self.tail!r}.")
         if self.shared not in ("auto", "none"):
             raise SpecError(f"Noise shared is `auto` or `none`; got {self.shared!r}.")
+
+        if not 0 <= self.resolution < 100:
+            raise SpecError(f"Noise resolution is in e-folds of tokens, from 0; got {self.resolution!r}.")
 
     def variables(self, groups: Groups) -> dict[str, Prior]:
         """The noise parameters that this table can speak about, with their priors."""

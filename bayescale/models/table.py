@@ -11,7 +11,8 @@ import xarray as xr
 
 from bayescale.errors import DataError
 from bayescale.laws import Law
-from bayescale.models.noise import FAR, Groups
+from bayescale.models.averaging import average_neighbours
+from bayescale.models.noise import FAR, Groups, Noise
 from bayescale.runs import readings
 
 # what makes two runs different configurations, where the table has it
@@ -39,7 +40,7 @@ class Table:
     typical : ndarray, (family,)
         Median of the modelled column.
     rows : ndarray of int, (reading,)
-        Where each reading stands in `fitted_readings`.
+        Where each reading stands in `fitted_readings` with the model's noise.
     """
 
     response: np.ndarray
@@ -58,16 +59,17 @@ def tabulate(
     law: Law,
     *,
     by_family: bool,
-    scale: str | None = None,
-    shared: bool = True,
+    noise: Noise | None = None,
     reference: Mapping[str, Any] | None = None,
 ) -> Table:
     """The table that a model of ``law`` is fitted to; raises `DataError` where it cannot be.
 
     ``reference`` takes pivots and the typical loss from an earlier fit instead of from this table.
     """
-    flat = fitted_readings(runs, law)
-    _check(flat, law, scale)
+    noise = noise or Noise()
+    scale, shared = noise.scale, noise.shared == "auto"
+    _check(fitted_readings(runs, law), law, scale)
+    flat = fitted_readings(runs, law, noise)
     family_names = np.asarray(flat["family"].values).astype(str)
     families = tuple(sorted(set(family_names))) if by_family else ("all",)
     family = np.searchsorted(families, family_names) if by_family else np.zeros(len(flat.reading), int)
@@ -97,9 +99,15 @@ def tabulate(
     )  # fmt: skip
 
 
-def fitted_readings(runs: xr.Dataset, law: Law) -> xr.Dataset:
-    """The readings that a fit of ``law`` sees: those with a loss, or with its other response."""
-    return readings(runs, response=None if law.response == "loss" else law.response)
+def fitted_readings(runs: xr.Dataset, law: Law, noise: Noise | None = None) -> xr.Dataset:
+    """The readings with a loss, or with the law's other response, ``(reading,)``.
+
+    With the ``noise`` of a model, as that model sees them: neighbours on a trajectory averaged.
+    """
+    flat = readings(runs, response=None if law.response == "loss" else law.response)
+    if noise is None or noise.shared == "none":
+        return flat
+    return average_neighbours(flat, noise.resolution)
 
 
 def _check(flat: xr.Dataset, law: Law, scale: str | None) -> None:
