@@ -22,18 +22,22 @@ _HOMES = {
 }  # fmt: skip
 _MODULES = ("laws", "datasets", "plots", "errors", "schema")
 
-__all__ = ["__version__", *_HOMES, *_MODULES]
+__all__ = [
+    "LogNormal", "LogitNormal", "LossModel", "Noise", "Normal", "__version__", "append", "as_runs",
+    "check", "datasets", "errors", "fit", "frontier", "laws", "load_fit", "plan", "plots",
+    "predict", "read_runs", "report", "schema", "summarise", "write_runs",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from bayescale import datasets, errors, laws, plots, schema
     from bayescale.check import check
+    from bayescale.frontier import frontier
     from bayescale.importers import read_runs
     from bayescale.inference import fit, load_fit
     from bayescale.models.distributions import LogitNormal, LogNormal, Normal
     from bayescale.models.loss import LossModel
     from bayescale.models.noise import Noise
     from bayescale.plan import plan
-    from bayescale.frontier import frontier
     from bayescale.predict import predict
     from bayescale.report import report
     from bayescale.runs import append, as_runs, summarise, write_runs
@@ -54,7 +58,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
 
 
 class _Facade(types.ModuleType):

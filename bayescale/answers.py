@@ -26,7 +26,8 @@ class Answer:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.text)}</p>{self.table.to_html(float_format=lambda x: f'{x:.5g}')}"
+        table = self.table.to_html(float_format="{:.5g}".format)
+        return f"<p>{html.escape(self.text)}</p>{table}"
 
 
 def interval(draws: Any, ci_prob: float, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +38,7 @@ def interval(draws: Any, ci_prob: float, axis: int = 0) -> tuple[np.ndarray, np.
 
 
 def si(value: float, unit: str = "") -> str:
-    """A number as people say it: ``si(7.1e10)`` is ``71 B``; beyond thousands of billions ``1.4 T``."""
+    """A number as people say it: ``si(7.1e10)`` is ``71.0 B``."""
     if value is None or not np.isfinite(value):
         return "none"
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
@@ -45,6 +46,15 @@ def si(value: float, unit: str = "") -> str:
         if 0.9995 * size <= abs(value) < 9.995e3 * size:
             return f"{_three(value / size)} {letter}{' ' + unit if unit else ''}"
     return f"{_three(value)}{' ' + unit if unit else ''}"
+
+
+def percent(value: float) -> str:
+    """A share in percent with two significant digits: ``0.000123`` is ``0.012 %``."""
+    value *= 100.0
+    if value == 0 or abs(value) >= 10:
+        return f"{value:.0f} %"
+    digits = min(6, max(0, 1 - int(np.floor(np.log10(abs(value)) + 1e-12))))
+    return f"{value:.{digits}f} %"
 
 
 def flops(value: float) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.answers import Answer, interval
+from bayescale.answers import Answer, interval, percent
 from bayescale.errors import DataError, SpecError
 from bayescale.inference.tree import Fitted, opened
 from bayescale.laws.cost import Cost, cost_from_runs
@@ -80,7 +80,7 @@ class Spending:
         return np.where(np.isfinite(out), out, np.inf)
 
     def size_range(self, flops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """ln N from which and to which the best size is looked for, ``(sample,)`` each."""
+        """Ln N from which and to which the best size is looked for, ``(sample,)`` each."""
         per_token = self.cost.flops_per_token(np.asarray(1e9)) / 1e9  # about 6; a bracket suffices
         low = 0.5 * np.log(flops / per_token / MOST_TOKENS_PER_PARAMETER)
         high = 0.5 * np.log(flops / per_token / LEAST_TOKENS_PER_PARAMETER)
@@ -163,8 +163,9 @@ def spending(
     free = inputs - {"N", "T", "flops"} - set(others)
     if free:
         raise SpecError(
-            f"The law `{fitted.law.name}` also depends on {', '.join(f'`{x}`' for x in sorted(free))}"
-            "; say at which value to plan, for example fixed={'" + sorted(free)[0] + "': ...}."
+            f"The law `{fitted.law.name}` also depends on "
+            f"{', '.join(f'`{x}`' for x in sorted(free))}; say at which value to plan, for example "
+            f"fixed={{'{min(free)}': ...}}."
         )
     if lifetime_tokens < 0 or not np.isfinite(lifetime_tokens):
         raise DataError(f"`lifetime_tokens` cannot be {lifetime_tokens!r}.")
@@ -216,7 +217,7 @@ class Frontier(Answer):
         low, high = interval(self.exponents["N"], self.ci_prob)
         first = (
             f"The compute-optimal size grows as C^{np.median(self.exponents['N']):.3f} "
-            f"({self.ci_prob:.0%} interval {low:.3f} to {high:.3f})."
+            f"({percent(self.ci_prob)} interval {low:.3f} to {high:.3f})."
         )
         return "\n".join([*([self.warning] if self.warning else []), first])
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.answers import Answer, flops, interval, si
+from bayescale.answers import Answer, flops, interval, percent, si
 from bayescale.errors import DataError, ExtrapolationWarning, SpecError
 from bayescale.frontier import Spending, spending
 from bayescale.laws.cost import Cost, accelerator, flops_of_hours, gpu_hours, mfu_draws
@@ -68,7 +68,9 @@ class Plan(Answer):
             x = self.draws[column].values
             low, high = interval(x, self.ci_prob)
             value = float(np.nanmedian(x)) if planned is None else planned
-            rows.append((name, value, float(np.nanmedian(x)), float(low), float(high), unit, meaning))
+            rows.append(
+                (name, value, float(np.nanmedian(x)), float(low), float(high), unit, meaning)
+            )
         names = ["quantity", "plan", "median", "lower", "upper", "unit", "meaning"]
         return pd.DataFrame(rows, columns=names).set_index("quantity")
 
@@ -77,7 +79,13 @@ class Plan(Answer):
         chosen = self.asked["chosen"]
         hours = f"{self.asked['gpu']} at MFU {_mfu_text(self.asked['mfu'])}"
         rows: list[tuple[str, str, str, float | None, str]] = [
-            ("N", "parameters", "N", r["N"], f"model size; {best}" if chosen else "model size, given"),
+            (
+                "N",
+                "parameters",
+                "N",
+                r["N"],
+                f"model size; {best}" if chosen else "model size, given",
+            ),
             ("T", "tokens", "T", r["T"], "training tokens"),
             ("tokens_per_parameter", "tokens", "tokens_per_parameter", r["T"] / r["N"], "T / N"),
             ("compute", "FLOP", "budget_flops", r["budget_flops"], self.asked["compute_text"]),
@@ -85,7 +93,9 @@ class Plan(Answer):
             ("samples", "samples", "samples", None, self.asked["samples_text"]),
         ]
         if "money" in self.draws:
-            rows.append(("money", "currency", "money", None, f"at {self.asked['price']:g} per GPU-hour"))
+            rows.append(
+                ("money", "currency", "money", None, f"at {self.asked['price']:g} per GPU-hour")
+            )
         rows += [
             ("loss", "loss", "loss_planned", None, "mean curve at the plan"),
             ("loss_of_run", "loss", "loss_run", None, "a new run of the plan, with its noise"),
@@ -108,24 +118,25 @@ class Plan(Answer):
     @property
     def text(self) -> str:
         """The plan in sentences."""
-        t, r, p = self.table, self.recommended, f"{self.ci_prob:.0%}"
+        t, r, p = self.table, self.recommended, percent(self.ci_prob)
         lines = [self.warning] if self.warning else []
         lines.append(self.asked["question"])
         lines.append(
-            f"Train {si(r['N'])} parameters on {si(r['T'])} tokens: {r['T'] / r['N']:.3g} tokens per "
-            f"parameter{self._range('tokens_per_parameter')}."
+            f"Train {si(r['N'])} parameters on {si(r['T'])} tokens: {r['T'] / r['N']:.3g} tokens "
+            f"per parameter{self._range('tokens_per_parameter')}."
         )
         if self.asked["chosen"]:
             lines.append(
                 f"The best size is {si(t.lower['N'])} to {si(t.upper['N'])} parameters ({p} "
-                f"interval); choosing {si(r['N'])} costs {np.mean(self.draws['regret'].values):.2%} "
-                f"of loss on average against knowing it."
+                f"interval); choosing {si(r['N'])} costs "
+                f"{percent(float(np.mean(self.draws['regret'].values)))} of loss on average, "
+                "against knowing the best."
             )
         if self.asked["chosen"] and not self.asked["sizes"]:
             n = self.near_optimal
             lines.append(
-                f"Any size from {si(n['low'])} to {si(n['high'])}, a factor {n['factor']:.2g} either "
-                f"way, costs less than {FLAT:.1%} of expected loss."
+                f"Any size from {si(n['low'])} to {si(n['high'])}, a factor {n['factor']:.2g} "
+                f"either way, costs less than {percent(FLAT)} of expected loss."
             )
         lines.append(
             f"Loss: {t.plan['loss']:.4f}{self._range('loss', brackets=False)}; a single run "
@@ -138,7 +149,11 @@ class Plan(Answer):
             f"Compute: {compute}, {self.asked['compute_text']}. Training takes "
             f"{si(t.plan['gpu_hours'])} GPU-hours{self._range('gpu_hours')} on "
             f"{t.meaning['gpu_hours']}"
-            + (f", {si(t.plan['money'])} in money{self._range('money')}" if "money" in t.index else "")
+            + (
+                f", {si(t.plan['money'])} in money{self._range('money')}"
+                if "money" in t.index
+                else ""
+            )
             + f", and {si(t.plan['samples'])} samples {self.asked['samples_text']}."
         )
         if "probability" in self.asked:
@@ -162,7 +177,7 @@ class Plan(Answer):
             return ""
         low, high = self.table.lower[quantity], self.table.upper[quantity]
         form = si if not quantity.startswith("loss") else "{:.4f}".format
-        inside = f"{self.ci_prob:.0%} interval {form(low)} to {form(high)}"
+        inside = f"{percent(self.ci_prob)} interval {form(low)} to {form(high)}"
         return f" ({inside})" if brackets else f", {inside}"
 
     def plot(self, **kwargs: Any) -> Any:
@@ -242,6 +257,7 @@ def plan(
     asked: dict[str, Any] = {
         "gpu": accelerator(gpu).name, "mfu": mfu, "price": price_per_gpu_hour,
         "chosen": size is None and tokens is None, "sizes": list(sizes or []),
+        "family": spend.family,
     }  # fmt: skip
 
     reached = np.ones(spend.n_samples, bool)
@@ -254,9 +270,9 @@ def plan(
         budget = np.where(reached, need, np.nan)
         asked["question"] = f"Least compute for a loss of {target_loss:g}:"
         asked["probability"] = (
-            f"The law reaches {target_loss:g} in {reached.mean():.0%} of the posterior draws; with the "
-            "median budget of those, it is reached with about 50 % probability. For "
-            f"{ci_prob:.0%} probability spend "
+            f"The law reaches {target_loss:g} in {percent(float(reached.mean()))} of the posterior "
+            "draws; the median budget reaches it with 50 % probability. For "
+            f"{percent(ci_prob)} probability spend "
             f"{_or_more(np.quantile(np.where(reached, need, np.inf), ci_prob, method='lower'))}."
         )
         asked["compute_text"] = "least budget that reaches the target"
@@ -309,8 +325,8 @@ def plan(
     )
     if far > FAR_DECADES:
         warnings.warn(
-            f"The plan lies {far:.1f} decades of compute beyond the data; the interval holds if the "
-            "law does.",
+            f"The plan lies {far:.1f} decades of compute beyond the data; the intervals hold if "
+            "the law does.",
             ExtrapolationWarning,
             stacklevel=2,
         )
@@ -335,11 +351,13 @@ def _check_question(
     both = size is not None and tokens is not None
     if len(given) > 1 or (both and given):
         what = " and ".join(f"`{g}`" for g in given)
-        raise SpecError(f"One question at a time: got {what}{' with N and T fixed' if both else ''}.")
+        raise SpecError(
+            f"One question at a time: got {what}{' with N and T fixed' if both else ''}."
+        )
     if not given and not both:
         raise SpecError(
-            "A plan needs a budget or a target: budget_flops=, budget_gpu_hours= (with gpu=, mfu=), "
-            "target_loss=, or fixed={'N': ..., 'T': ...}."
+            "A plan needs a budget or a target: budget_flops=, budget_gpu_hours= (with gpu=, "
+            "mfu=), target_loss=, or fixed={'N': ..., 'T': ...}."
         )
     if target_loss is not None and tokens is not None:
         raise SpecError("With `target_loss`, fix N or nothing; T follows from the target.")
@@ -350,7 +368,11 @@ def _check_question(
 
 
 def _best(
-    spend: Spending, budget: np.ndarray, size: float | None, tokens: float | None, sizes: list[float]
+    spend: Spending,
+    budget: np.ndarray,
+    size: float | None,
+    tokens: float | None,
+    sizes: list[float],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Best size, tokens and loss of each draw, ``(sample,)`` each."""
     if size is not None:
@@ -368,8 +390,8 @@ def _best(
     if edge > 0.5:
         raise DataError(
             f"The law `{spend.fitted.law.name}` has no best size at this budget within 1e-3 to 1e6 "
-            f"tokens per parameter ({edge:.0%} of the draws end at the edge). The data do not tell "
-            "size from data: see check(fit); or fix N, fixed={'N': ...}."
+            f"tokens per parameter ({percent(edge)} of the draws end at the edge). The data do not "
+            "tell size from data: see check(fit); or fix N, fixed={'N': ...}."
         )
     return found[0], found[1], found[2]
 
@@ -414,9 +436,13 @@ def _draws(
 ) -> xr.Dataset:  # fmt: skip
     """All draws of a plan as one Dataset; draws that cannot reach a target are NaN."""
     per_sample, asked["samples_text"] = _per_sample(spend, per_sample)
-    best_at_spent = best[2] if np.array_equal(budget, spent) else _best(
-        spend, spent, size if not asked["chosen"] else None, given_tokens, asked["sizes"]
-    )[2]
+    best_at_spent = (
+        best[2]
+        if np.array_equal(budget, spent)
+        else _best(
+            spend, spent, size if not asked["chosen"] else None, given_tokens, asked["sizes"]
+        )[2]
+    )
     training = spend.cost.flops(size, tokens)
     hours = gpu_hours(np.where(reached, training, np.nan), gpu, utilisation)
     points = {"N": np.array([size]), "T": np.array([np.nanmedian(tokens)])}
@@ -453,14 +479,15 @@ def _per_sample(spend: Spending, given: float | None) -> tuple[float, str]:
         if len(ratio):
             value = float(np.median(ratio))
             return value, f"of {value:,.0f} tokens, as in the runs"
-    return SEQUENCE, f"of {SEQUENCE:,.0f} tokens, assumed; say tokens_per_sample="
+    return SEQUENCE, f"of {SEQUENCE:,.0f} tokens, assumed"
 
 
 def _curve(spend: Spending, budget: np.ndarray, size: float, ci_prob: float) -> xr.Dataset:
     """Loss against size on the budget, three decades around the plan."""
     sizes = np.geomspace(size / 30, size * 30, CURVE)
     loss = np.concatenate(
-        [spend.loss_on_budget(p[None, :], budget[:, None]) for p in np.array_split(sizes, 5)], axis=1
+        [spend.loss_on_budget(p[None, :], budget[:, None]) for p in np.array_split(sizes, 5)],
+        axis=1,
     )
     here = spend.loss_on_budget(np.array([[size]]), budget[:, None])
     finite = np.isfinite(loss).all(axis=0)  # beyond, some draw has no tokens left to train on
@@ -480,11 +507,13 @@ def _unreachable(target: float, spend: Spending, share: float) -> str:
         if floor is not None
         else ""
     )
-    return f"A loss of {target:g} is reached in only {share:.0%} of the posterior draws.{why}"
+    return f"A loss of {target:g} is reached in only {percent(share)} of the posterior draws.{why}"
 
 
 def _or_more(value: float) -> str:
-    return flops(value) if np.isfinite(value) else "more than can be said: some draws never reach it"
+    return (
+        flops(value) if np.isfinite(value) else "more than can be said: some draws never reach it"
+    )
 
 
 def _mfu_text(mfu: float | tuple[float, float]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayescale.answers import Answer, interval, si
+from bayescale.answers import Answer, interval, percent, si
 from bayescale.errors import DataError, ExtrapolationWarning
 from bayescale.inference.tree import Fitted, opened
 
@@ -84,7 +84,7 @@ class Prediction(Answer):
             far = row["decades_beyond"]
             reach = f"; {far:.1f} decades beyond the data" if far > 0.05 else "; inside the data"
             lines.append(
-                f"At {where}: loss of {what} {row['median']:.4f}, {self.ci_prob:.0%} interval "
+                f"At {where}: loss of {what} {row['median']:.4f}, {percent(self.ci_prob)} interval "
                 f"{row['lower']:.4f} to {row['upper']:.4f}{reach}."
             )
         return "\n".join(lines)

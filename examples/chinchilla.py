@@ -47,7 +47,9 @@ def main() -> None:
     print(units(plan))
 
     say("The forecast for that run, and for Chinchilla as it was trained (70 B on 1.4 T tokens)")
-    forecast = bs.predict(fit, at={"N": [plan.recommended["N"], 7e10], "T": [plan.recommended["T"], 1.4e12]})
+    forecast = bs.predict(
+        fit, at={"N": [plan.recommended["N"], 7e10], "T": [plan.recommended["T"], 1.4e12]}
+    )
     print(forecast.text)
 
     say("Figures and the report")

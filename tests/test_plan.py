@@ -154,7 +154,11 @@ def test_frontier_slope_is_the_ratio_of_exponents(chinchilla_fit):
         ({}, SpecError, "A plan needs a budget or a target"),
         ({"budget_flops": 1e22, "target_loss": 2.0}, SpecError, "One question at a time"),
         ({"budget_flops": -1}, DataError, "`budget_flops` must be positive; got -1"),
-        ({"target_loss": 1.5}, DataError, r"reached in only 0% of the posterior draws. The floor E"),
+        (
+            {"target_loss": 1.5},
+            DataError,
+            r"reached in only 0 % of the posterior draws. The floor E",
+        ),
         ({"budget_flops": 1e22, "gpu": "h10"}, SpecError, "h100|H100"),
         ({"budget_flops": 1e22, "sizes": []}, SpecError, "`sizes` is empty"),
         ({"budget_flops": 1e22, "mfu": 40}, SpecError, "40 % is 0.4"),

@@ -13,10 +13,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayescale.runs.cells import read_numbers
 from bayescale.datasets import frame as public_frame
 from bayescale.errors import DataError, DataWarning, SpecError
 from bayescale.runs import append, as_runs, readings, runs_hash, summarise
+from bayescale.runs.cells import read_numbers
 from bayescale.runs.units import multiplier
 
 COLUMNS = {"N": "params", "T": "tokens", "loss": "loss"}

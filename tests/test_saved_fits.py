@@ -11,7 +11,7 @@ from bayescale.laws import Law
 
 GOLDEN = Path(__file__).parent / "golden" / "fit_format_1.nc"
 MEDIAN_LOWER_UPPER = [2.0464153, 2.0407110, 2.0517850]
-PLANNED_SIZE = 2.49872e+10
+PLANNED_SIZE = 2.49872e10
 
 
 def test_a_fit_of_format_1_still_predicts_and_plans_the_same():

@@ -174,7 +174,11 @@ def _named(density: Density, chains: Chains) -> dict[str, np.ndarray]:
     """Draws by name: the law's natural parameters, noise, population and spread."""
     several = density.n_families > 1
     if chains.u is None:
-        names = {n for v in density.variables for n in (v.name, f"{v.name}_population", f"{v.name}_spread")}
+        names = {
+            n
+            for v in density.variables
+            for n in (v.name, f"{v.name}_population", f"{v.name}_spread")
+        }
         return {k: v for k, v in chains.named.items() if k in names | set(density.law.parameters)}
     xp = arrays("numpy")
     values = density.values(chains.u, xp)
@@ -207,7 +211,11 @@ def _gate(
 
     if notes["method"] == "fast":
         ess = notes["importance_ess"]
-        judge(ess < ESS_FAIL, ess < ESS_WARN, f"Only {ess:.0f} effective draws; fit with method='nuts'.")
+        judge(
+            ess < ESS_FAIL,
+            ess < ESS_WARN,
+            f"Only {ess:.0f} effective draws; fit with method='nuts'.",
+        )
         out |= {"status": worst, "ess_bulk": ess}
         return out
     r_hat, bulk, tail = _convergence(values)
@@ -235,7 +243,7 @@ def _gate(
 
 def _convergence(values: Mapping[str, np.ndarray]) -> tuple[tuple[str, float], ...]:
     """Worst R-hat, bulk ESS and tail ESS, each with the name of the quantity."""
-    from arviz_stats.base import array_stats
+    from arviz_stats.base.array import array_stats
 
     r_hat, bulk, tail = ("", -np.inf), ("", np.inf), ("", np.inf)
     for name, x in values.items():

@@ -117,7 +117,9 @@ def numpyro_nuts(
     ]
     if together:
         joined = [x[0] for x in joined]
-    z, diverging, n_steps, accept, potential, energy, size = (x[:, tune : tune + draws] for x in joined)
+    z, diverging, n_steps, accept, potential, energy, size = (
+        x[:, tune : tune + draws] for x in joined
+    )
     return Chains(
         centre + z @ cholesky.T,
         {},
@@ -160,7 +162,7 @@ def pymc_chains(
             random_seed=random_seed,
             target_accept=target_accept,
             progressbar=progressbar,
-            nuts_sampler=sampler,
+            nuts_sampler=sampler,  # type: ignore[arg-type]
             compute_convergence_checks=False,
         )
     posterior = tree["posterior"].dataset

@@ -200,13 +200,15 @@ def load_fit(path: str | Path) -> xr.DataTree:
     except (OSError, ValueError) as error:
         raise DataError(f"`{path}` is not a netCDF file that can be read: {error}") from error
     if "bayescale" not in tree.attrs:
-        raise DataError(f"`{path}` is netCDF but not a saved fit; a fit is saved with fit.to_netcdf(path), "
-            "and a table of runs is read with read_runs(path).")
+        raise DataError(
+            f"`{path}` is netCDF but not a saved fit; a fit is saved with fit.to_netcdf(path), "
+            "and a table of runs is read with read_runs(path)."
+        )
     found = json.loads(tree.attrs["bayescale"])["format"]
     if found > FORMAT:
         raise SpecError(
-            f"`{path}` was saved in format {found}; this version of bayescale reads up to {FORMAT}. "
-            "Upgrade bayescale."
+            f"`{path}` was saved in format {found}; this version of bayescale reads up to "
+            f"{FORMAT}. Upgrade bayescale."
         )
     return tree
 

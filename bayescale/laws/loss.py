@@ -18,9 +18,7 @@ FARTHEST = 300.0
 """Log of the largest drift or term: beyond it values are held, so that gradients stay numbers."""
 
 
-def additive_mean(
-    N: Any, T: Any, E: Any, A: Any, B: Any, alpha: Any, beta: Any, *, xp: Any
-) -> Any:
+def additive_mean(N: Any, T: Any, E: Any, A: Any, B: Any, alpha: Any, beta: Any, *, xp: Any) -> Any:
     """Two power laws and a floor: ``L = E + A N^-alpha + B T^-beta``.
 
     References

@@ -133,7 +133,9 @@ class Density:
         residual = self.table.response - self.log_law(self.parameters(values, xp), xp)
         ones = np.ones(self.n_families)
         noise = {
-            v.name: values[v.name] * ones for v in self.variables if v.name not in self.law.parameters
+            v.name: values[v.name] * ones
+            for v in self.variables
+            if v.name not in self.law.parameters
         }
         return log_likelihood(
             residual, self.noise, self.table.groups, self.table.log_scale, noise, xp

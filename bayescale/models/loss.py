@@ -55,14 +55,16 @@ class LossModel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "law", get(self.law) if isinstance(self.law, str) else self.law)
         if not isinstance(self.law, Law):
-            raise SpecError(f"`law` is a name or a bayescale.laws.Law; got {type(self.law).__name__}.")
+            raise SpecError(
+                f"`law` is a name or a bayescale.laws.Law; got {type(self.law).__name__}."
+            )
         if self.family not in (None, "partial", "separate"):
             raise SpecError(
                 f"`family` is None, 'partial' or 'separate'; got {self.family!r}. The column that "
                 "holds the family is named in as_runs(frame, family='column')."
             )
         if isinstance(self.noise, str):
-            object.__setattr__(self, "noise", Noise(tail=self.noise))
+            object.__setattr__(self, "noise", Noise(tail=self.noise))  # type: ignore[arg-type]
         for name, prior in self.priors.items():
             if not isinstance(prior, Prior):
                 raise SpecError(
@@ -82,7 +84,11 @@ class LossModel:
         )
         if law.scales:
             law = law.at_scales(
-                **{k: float(np.exp(np.log(table.pivot[k]).mean())) for k in law.scales if k in table.pivot}
+                **{
+                    k: float(np.exp(np.log(table.pivot[k]).mean()))
+                    for k in law.scales
+                    if k in table.pivot
+                }
             )
         return Density(law, table, self.noise, self._variables(law, table))
 

@@ -30,7 +30,6 @@ from bayescale.errors import SpecError
 from bayescale.models import priors
 from bayescale.models.distributions import Prior
 
-
 FAR = 1e4  # gap of a first reading: its correlation with "the one before" is zero, gradients too
 
 
@@ -69,7 +68,9 @@ class Noise:
             raise SpecError(f"Noise shared is `auto` or `none`; got {self.shared!r}.")
 
         if not 0 <= self.resolution < 100:
-            raise SpecError(f"Noise resolution is in e-folds of tokens, from 0; got {self.resolution!r}.")
+            raise SpecError(
+                f"Noise resolution is in e-folds of tokens, from 0; got {self.resolution!r}."
+            )
 
     def variables(self, groups: Groups) -> dict[str, Prior]:
         """The noise parameters that this table can speak about, with their priors."""
@@ -165,6 +166,7 @@ def log_likelihood(
     xp : namespace
         From `bayescale.models.arrays.arrays`.
     """
+
     def at_config(name: str) -> Any:
         return xp.take(values[name], groups.family)
 
@@ -237,9 +239,7 @@ def _student_constant(nu: Any, groups: Groups, xp: Any) -> Any:
 
     Log-gamma is slow, and there are few distinct (family, size) pairs among many configurations.
     """
-    pairs, index = np.unique(
-        np.stack([groups.family, groups.size]), axis=1, return_inverse=True
-    )
+    pairs, index = np.unique(np.stack([groups.family, groups.size]), axis=1, return_inverse=True)
     nu, n = xp.take(nu, pairs[0]), pairs[1]
     constant = xp.gammaln((nu + n) / 2) - xp.gammaln(nu / 2) - n / 2 * xp.log(nu * math.pi)
     return xp.take(constant, index.reshape(-1))

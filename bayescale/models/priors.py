@@ -126,7 +126,9 @@ CORRELATION_LENGTH = LogNormal(
     "noise forgets itself over a factor 1.1 to 13 in tokens.",
 )
 NOISE_SLOPE = Normal(
-    0.0, 0.1, source="d ln(sigma) / d ln(scale): noise changes by at most a factor 2 per decade. Chosen."
+    0.0,
+    0.1,
+    source="d ln(sigma) / d ln(scale): noise changes by at most a factor 2 per decade. Chosen.",
 )
 UNDERTUNED_SHARE = LogitNormal(
     0.05, 1.0, source="Share of runs that were badly tuned. Chosen: 1 to 20 %."
@@ -176,8 +178,10 @@ def _by_support(parameter: Parameter) -> Prior:
     if support == "unit":
         return SHARE
     if support == "real":
-        return REAL_SHAPE if parameter.role == "shape" else Normal(
-            0.0, 3.0, source="A real number of order one, nothing assumed. Chosen."
+        return (
+            REAL_SHAPE
+            if parameter.role == "shape"
+            else Normal(0.0, 3.0, source="A real number of order one, nothing assumed. Chosen.")
         )
     low, high = support
     return LogitNormal(

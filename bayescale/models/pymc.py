@@ -53,9 +53,18 @@ def to_pymc(density: Density) -> pm.Model:
                 sigma = sigma * pt.exp(noise["noise_slope"][table.family] * table.log_scale)
             if density.noise.tail == "student":
                 nu = noise["nu"][table.family]
-                pm.StudentT("log_loss", nu=nu, mu=log_law, sigma=sigma, observed=table.response, dims="reading")
+                pm.StudentT(
+                    "log_loss",
+                    nu=nu,
+                    mu=log_law,
+                    sigma=sigma,
+                    observed=table.response,
+                    dims="reading",
+                )
             else:
-                pm.Normal("log_loss", mu=log_law, sigma=sigma, observed=table.response, dims="reading")
+                pm.Normal(
+                    "log_loss", mu=log_law, sigma=sigma, observed=table.response, dims="reading"
+                )
         else:
             residual = table.response - log_law
             terms = log_likelihood(
@@ -102,7 +111,7 @@ def _prior(name: str, prior: Prior, dims: str | None = None) -> Any:
     import pymc as pm
 
     if prior.scale == "real":
-        return pm.Normal(name, prior.loc, prior.sd, dims=dims)
+        return pm.Normal(name, mu=prior.loc, sigma=prior.sd, dims=dims)  # type: ignore[arg-type]
     if prior.scale == "log":
         if prior.low == 0:
             return pm.LogNormal(name, prior.loc, prior.sd, dims=dims)
@@ -110,13 +119,13 @@ def _prior(name: str, prior: Prior, dims: str | None = None) -> Any:
         return pm.Deterministic(name, prior.low + above, dims=dims)
     # PyMC leaves a LogitNormal on (0, 1) unless told to sample its log odds
     unit = (prior.low, prior.high) == (0.0, 1.0)
-    share = pm.LogitNormal(
+    share: Any = pm.LogitNormal(
         name if unit else f"{name}_share",
-        prior.loc,
-        prior.sd,
+        mu=prior.loc,  # type: ignore[arg-type]
+        sigma=prior.sd,
         dims=dims,
         default_transform=pm.distributions.transforms.logodds,
     )
     if unit:
         return share
-    return pm.Deterministic(name, prior.low + (prior.high - prior.low) * share, dims=dims)
+    return pm.Deterministic(name, share * (prior.high - prior.low) + prior.low, dims=dims)

@@ -72,7 +72,9 @@ def tabulate(
     flat = fitted_readings(runs, law, noise)
     family_names = np.asarray(flat["family"].values).astype(str)
     families = tuple(sorted(set(family_names))) if by_family else ("all",)
-    family = np.searchsorted(families, family_names) if by_family else np.zeros(len(flat.reading), int)
+    family = (
+        np.searchsorted(families, family_names) if by_family else np.zeros(len(flat.reading), int)
+    )
 
     order, groups = _group(flat, law, family, shared)
     family = family[order]
@@ -115,9 +117,9 @@ def _check(flat: xr.Dataset, law: Law, scale: str | None) -> None:
     for name in (*law.inputs, law.response, *([scale] if scale else [])):
         if name not in have:
             raise DataError(
-                f"The law `{law.name}` needs the column `{name}`, which these runs lack. They have: "
-                f"{', '.join(have)}. Map it with as_runs(frame, columns={{'{name}': 'their name'}}), "
-                "or choose a law without it."
+                f"The law `{law.name}` needs the column `{name}`, which these runs lack. They "
+                f"have: {', '.join(have)}. Map it with "
+                f"as_runs(frame, columns={{'{name}': 'their name'}}), or choose a law without it."
             )
         values = np.asarray(flat[name].values, float)
         bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
@@ -133,8 +135,8 @@ def _check(flat: xr.Dataset, law: Law, scale: str | None) -> None:
     free = len(law.parameters)
     if n < 3:
         raise DataError(
-            f"{n} fitted reading(s): a law with {free} parameters cannot be fitted to fewer than 3. "
-            "See summarise(runs) for the rows that were set aside and why."
+            f"{n} fitted reading(s): a law with {free} parameters cannot be fitted to fewer than "
+            "3. See summarise(runs) for the rows that were set aside and why."
         )
     for name in law.inputs:
         values = np.unique(np.asarray(flat[name].values, float))
