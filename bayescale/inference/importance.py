@@ -37,7 +37,7 @@ class Weighted:
     k_hat : float
         Pareto shape of the largest weights.
     ess : float
-        Effective number of independent draws behind the weights.
+        Effective number of independent draws behind the weights, at most the draws returned.
     """
 
     u: np.ndarray
@@ -62,7 +62,7 @@ def importance_draws(density: Density, mode: Mode, n: int, *, random_seed: int) 
         log_density = np.concatenate([log_density, _batched(density, new)])
         weight, k_hat = _weights(points, log_density, proposals)
     chosen = _systematic(weight, n, rng)
-    return Weighted(points[chosen], k_hat, float(1.0 / np.sum(weight**2)))
+    return Weighted(points[chosen], k_hat, min(float(n), float(1.0 / np.sum(weight**2))))
 
 
 def _weights(
