@@ -11,11 +11,13 @@ from itertools import combinations
 
 import numpy as np
 
+from bayescale.answers import si
 from bayescale.check import thresholds as limit
 from bayescale.check.cards import Card, Finding, card, some
 from bayescale.check.evidence import Evidence, normal_score
 
 LARGEST = "largest runs"
+GROUPS = 8  # along an input, for shapes that are no slope and no bend; chosen
 
 
 def p_value(observed: np.ndarray, replicated: np.ndarray) -> float:
@@ -36,6 +38,7 @@ def law_card(evidence: Evidence) -> Card:
         elif p <= limit.P_VALUE and abs(amplitude) >= limit.TREND_WARN:
             findings.append(_trend(evidence, name, amplitude, p))
     findings += _families(evidence)
+    findings += _along_axes(evidence) if not findings else []
     what = some([f"ln {k}" for k in evidence.table.inputs], 6)
     return card(
         "shape of the law", findings,
@@ -184,23 +187,60 @@ def _families(evidence: Evidence) -> list[Finding]:
     names, code = np.unique(evidence.columns["family"].values.astype(str), return_inverse=True)
     if evidence.fitted.by_family or len(names) == 1:
         return []
-    count = np.bincount(code)
-    picks = np.eye(len(names))[code] / count  # (reading, family): means
-    observed, replicated = evidence.scores @ picks, evidence.replicated_scores @ picks
-    spread = lambda m: np.sqrt((m**2 * count).sum(axis=1) / count.sum())  # noqa: E731
-    p = float(np.mean(spread(replicated) >= spread(observed)))
-    size = float(spread(observed).mean())
+    p, size, mean = _between(evidence, code)
     if p > limit.P_VALUE or size < limit.TREND_WARN:
         return []
-    far = int(np.argmax(np.abs(observed.mean(axis=0))))
+    far = int(np.argmax(np.abs(mean)))
     return [
         Finding(
             "FAIL" if size >= limit.TREND_FAIL else "WARNING",
-            f"Families differ: `{names[far]}` lies {observed.mean(axis=0)[far]:+.1f} noise sd off "
-            f"the common law (p {_p(p)}).",
+            f"Families differ: `{names[far]}` lies {mean[far]:+.1f} noise sd off the common law "
+            f"(p {_p(p)}).",
             "Fit LossModel(family='partial').",
         )
     ]
+
+
+def _along_axes(evidence: Evidence) -> list[Finding]:
+    """Any other shape along an input: means of groups of neighbours that differ."""
+    out = []
+    for name, x in evidence.table.inputs.items():
+        levels = np.unique(x)
+        groups = min(GROUPS, len(levels))
+        if groups < 3:
+            continue
+        edges = np.quantile(x, np.arange(1, groups) / groups)
+        _, code = np.unique(np.searchsorted(edges, x), return_inverse=True)
+        p, size, mean = _between(evidence, code)
+        if p > limit.P_VALUE or size < limit.TREND_WARN:
+            continue
+        far = int(np.argmax(np.abs(mean)))
+        inside = x[code == far]
+        where = f"{si(inside.min())} to {si(inside.max())}"
+        out.append(
+            Finding(
+                "FAIL" if size >= limit.TREND_FAIL else "WARNING",
+                f"Residuals wave along ln {name}: those at {name} of {where} lie {mean[far]:+.1f} "
+                f"noise sd off (p {_p(p)}).",
+                "Look at the plot; fit another law, or leave out the runs at the far end.",
+            )
+        )
+    return out
+
+
+def _between(evidence: Evidence, code: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """Do groups of readings differ? p-value, sd between them beyond chance, and their means.
+
+    In units of the noise; ``code`` numbers the group of each reading.
+    """
+    count = np.bincount(code)
+    pick = np.eye(len(count))[code] / count
+    observed, replicated = evidence.scores @ pick, evidence.replicated_scores @ pick
+    square = (observed**2 @ count) / count.sum()
+    by_chance = (replicated**2 @ count) / count.sum()
+    p = float(np.mean(by_chance >= square))
+    size = float(np.sqrt(max(0.0, square.mean() - by_chance.mean())))
+    return p, size, observed.mean(axis=0)
 
 
 def _drift(evidence: Evidence) -> list[Finding]:

@@ -91,7 +91,7 @@ def test_fast_falls_back_to_nuts_where_laplace_does_not_describe_the_posterior()
 
 def test_a_fit_that_did_not_converge_says_so_everywhere(chinchilla):
     with pytest.warns(ConvergenceWarning, match="failed its convergence gate"):
-        fit = bs.fit(bs.LossModel(), chinchilla, tune=1, draws=5, progressbar=False)
+        fit = bs.fit(bs.LossModel(), chinchilla, tune=1, draws=5, chains=2, progressbar=False)
     assert fit.attrs["status"] == "failed"
     assert not opened(fit).ok
     text = bs.predict(fit, at={"N": [1e9], "T": [2e10]}).text
@@ -129,7 +129,7 @@ def test_same_seed_same_numbers(chinchilla, chinchilla_fast):
 
 def test_same_seed_same_chains():
     runs = bs.datasets.simulate()
-    settings = {"draws": 20, "tune": 100, "chains": 2, "progressbar": False}
+    settings = {"draws": 20, "tune": 30, "chains": 1, "progressbar": False}
     with pytest.warns(ConvergenceWarning):
         one, two = (bs.fit(bs.LossModel(), runs, **settings) for _ in range(2))
     xr.testing.assert_identical(one["posterior"].dataset, two["posterior"].dataset)
