@@ -72,12 +72,14 @@ def main() -> None:
 
 
 def _row(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    fast = found.get("k_hat") is not None  # its ESS is of weights, not of a chain
     return {
         "what": name,
         "CPU s, min": found["cpu_s_min"], "median": found["cpu_s"], "max": found["cpu_s_max"],
         "wall s, median": found["wall_s"], "peak MiB": found["peak_mib"],
-        "draws": found.get("draws"), "min bulk ESS": found.get("ess_bulk"),
-        "divergences": found.get("divergences"), "failed": found["failed"] or None,
+        "draws": found.get("draws"), "min bulk ESS": None if fast else found.get("ess_bulk"),
+        "divergences": found.get("divergences"), "k-hat": found.get("k_hat"),
+        "failed": found["failed"] or None,
     }  # fmt: skip
 
 

@@ -17,10 +17,11 @@ PHASES = {
     "importance_draws": "sampling",
     "_gate": "gate",
 }
-# (families, runs each) and (trajectories, checkpoints); the first and last are promised, those
-# between show the growth
+# (families, runs each), (trajectories, checkpoints), (runs, 1): the first and last are promised,
+# those between show the growth
 FAMILIES = ((8, 40), (25, 50), (50, 50), (100, 50))
 TRAJECTORIES = ((50, 200), (150, 200), (500, 200))
+RUNS = ((10_000, 1), (30_000, 1), (100_000, 1))
 LINEAR = 1.15  # exponent of growth that still counts as close to linear
 
 
@@ -122,6 +123,7 @@ def main() -> None:
         return
     plan = [("families", sizes) for sizes in (FAMILIES[:1] if options.quick else FAMILIES)]
     plan += [("trajectories", sizes) for sizes in ([(10, 50)] if options.quick else TRAJECTORIES)]
+    plan += [("runs", sizes) for sizes in ([(1000, 1)] if options.quick else RUNS)]
     draws = 200 if options.quick else options.draws
     rows = []
     for kind, sizes in plan:
@@ -145,10 +147,12 @@ def main() -> None:
             _aims(rows),
             [
                 "Families: partial pooling, five law parameters and a noise scale each. "
-                "Trajectories: 200 checkpoints a run, with a run effect and serial correlation.",
+                "Trajectories: 200 checkpoints a run, with a run effect and serial correlation. "
+                "Runs: one law, one reading each, so nothing is averaged.",
                 "After averaging: neighbouring readings of one trajectory that tell the same are "
                 "one to the likelihood (Noise(resolution=...)).",
-                "method: what was asked; `ended as` says nuts where `fast` did not trust itself.",
+                "method: what was asked; `ended as` says nuts where `fast` did not trust itself. "
+                "The ESS of `fast` is that of its importance weights.",
                 "steps: leapfrog steps a draw; each is one gradient over all readings.",
                 "Growth: slope of ln(cost) against ln(readings) between the ends of a series, "
                 f"after taking off what importing costs; up to {LINEAR} is called close to linear. "

@@ -30,6 +30,7 @@ PORIAN = {
     "base/short/kaplan/attention": 0.624,
     "base/short/chinchilla/attention": 0.578,
 }
+NEAR = 4.0  # chosen: a parabola in ln N describes about that much either way
 # McLeish et al. 2025 (2502.06857), exp(a) N^-alpha + exp(b) T^-beta + exp(e): alpha, beta, a, b, e
 GEMSTONES = {
     "hot": (0.2989, 0.6928, 5.4575, 14.972, 0.7663),
@@ -72,8 +73,11 @@ def printed_laws() -> dict[str, Any]:
     return {"video": video, "image": image}
 
 
-def porian(family: str, law: str) -> dict[str, Any]:
-    """Exponent of the best size in one family: interval by one law, and from the printed optima."""
+def porian(family: str, law: str, near: bool = False) -> dict[str, Any]:
+    """Exponent of the best size in one family: interval by one law, and from the printed optima.
+
+    With ``near``, only readings within a factor `NEAR` of the best size of their FLOP level.
+    """
     import numpy as np
 
     import bayescale as bs
@@ -81,6 +85,8 @@ def porian(family: str, law: str) -> dict[str, Any]:
 
     runs = bs.datasets.load("porian")
     runs = runs.isel(run=np.flatnonzero(runs["family"].values == f"porian/rw/{family}"))
+    if near:
+        runs = _near_the_minimum(runs)
     fit = bs.fit(bs.LossModel(law), runs, method="fast", progressbar=False)
     fitted = opened(fit)
     p = fitted.parameters()
@@ -91,10 +97,27 @@ def porian(family: str, law: str) -> dict[str, Any]:
         out["run_share"] = float(np.median(fitted.draws("run_share")))
     optima = bs.datasets.frame("porian_optima")
     optima = optima[optima["family"] == f"porian/rw/{family}"]
+    optima = optima.dropna(subset=["flops", "params", "ln_n_star_std"])
     x, y = np.log(optima["flops"].to_numpy()), np.log(optima["params"].to_numpy())
     weight = 1.0 / np.maximum(optima["ln_n_star_std"].to_numpy(), 0.05)
     out["from their optima"] = float(np.polyfit(x, y, 1, w=weight)[0])
     return out | _health(fitted)
+
+
+def _near_the_minimum(runs: Any) -> Any:
+    """The runs with readings far from the best size of their FLOP level set aside."""
+    import numpy as np
+
+    loss = runs["loss"].where(runs["fitted"])
+    N = runs["N"].broadcast_like(loss)
+    level = np.round(np.log2(runs["flops"].broadcast_like(loss).values))
+    keep = np.zeros(loss.shape, bool)
+    for each in np.unique(level[np.isfinite(loss.values)]):
+        here = (level == each) & np.isfinite(loss.values)
+        best = N.values[here][np.argmin(loss.values[here])]
+        keep |= here & (np.abs(np.log(N.values / best)) <= math.log(NEAR))
+    kept = runs["fitted"] & loss.copy(data=keep)
+    return runs.assign(fitted=kept, reason=runs["reason"].where(kept, "far from the minimum"))
 
 
 def gemstones(family: str, shared: str) -> dict[str, Any]:
@@ -167,11 +190,13 @@ def main() -> None:
     for family, value in recipes.items():
         progress(f"Porian {family}")
         found = {law: case(porian, family=family, law=law) for law in ("additive", "isoflop")}
+        found["isoflop near its minimum"] = case(porian, family=family, law="isoflop", near=True)
         rows.append(_porian_row(family, value, found))
     tables["Porian et al. 2024 (2406.19146): exponent of N* = G C^a"] = [r["row"] for r in rows]
-    inside = sum(r["inside"] for r in rows)
-    aims.append(Aim("Porian's exponents inside our 90 % intervals (isoFLOP law)",
-                    f"{inside} of {len(rows)}", inside == len(rows)))  # fmt: skip
+    for law in ("isoflop", "isoflop near its minimum"):
+        inside = sum(r["inside"].get(law, False) for r in rows)
+        aims.append(Aim(f"Porian's exponents inside our 90 % intervals ({law})",
+                        f"{inside} of {len(rows)}", inside == len(rows)))  # fmt: skip
     subsets = dict(list(GEMSTONES.items())[:1]) if options.quick else GEMSTONES
     rows = []
     for family in subsets:
@@ -198,7 +223,22 @@ def main() -> None:
     )
 
 
-NOTES: list[str] = []
+NOTES = [
+    "Video law: the numerators stand outside the powers; the other reading gives 0.82 to 0.95.",
+    "Image laws: 958.3 M is printed for 1.5e21 FLOP; the printed, rounded constants give 964.7 M.",
+    "Porian: their exponents are slopes through per-level minima, which we reproduce from their "
+    "optima (`their optima, line`). `additive` asks another question, the whole surface; the two "
+    "agree where each point is a run of its own with a decay to its own budget (chinchilla) and "
+    "differ where untuned or undecayed runs at small N and short T bend the surface. `isoflop` is "
+    "one parabola for all readings, however far from the minimum; `near its minimum` keeps those "
+    f"within a factor {NEAR:g} of the best size of their level.",
+    "Gemstones: a Huber fit of the same rows (`Huber 1e-3, here`) does not return the printed "
+    "constants either, and the printed ones fit their rows no better, so presumably the published fits used "
+    "other rows or stopped elsewhere. Their subsets differ from each other by far more than any "
+    "interval. Intervals on trajectories are wider than with independent readings, since 22 runs "
+    "are 22 runs however often they are read; `run share` is the part of the noise common to a "
+    "run (its width and depth). The exponent of cooled runs by their own approach 1 is 0.597.",
+]
 
 
 def _law_aims(laws: dict[str, Any]) -> list[Aim]:
@@ -218,19 +258,17 @@ def _law_aims(laws: dict[str, Any]) -> list[Aim]:
 
 def _porian_row(family: str, value: float, found: dict[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {"recipe": family, "printed": value}
-    inside = False
+    inside: dict[str, bool] = {}
     for law, each in found.items():
         if each["failed"]:
             row[law] = each["failed"]
             continue
         low, middle, high = each["a"]
         row[law] = f"{middle:.3f} [{low:.3f}, {high:.3f}]"
-        row[f"inside, {law}"] = low <= value <= high
+        inside[law] = row[f"inside, {law}"] = low <= value <= high
         row["their optima, line"] = each["from their optima"]
         if law == "additive":
             row["run share of the noise"] = each.get("run_share")
-        else:
-            inside = low <= value <= high
     ended = {law: f"{each.get('method')} {each.get('status')}" for law, each in found.items()}
     row["ended as"] = ", ".join(dict.fromkeys(ended.values()))
     return {"row": row, "inside": inside}

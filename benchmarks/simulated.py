@@ -1,4 +1,4 @@
-"""Made-up tables of any size: many families, or long trajectories with correlated noise."""
+"""Made-up tables of any size: many families, many runs, or long trajectories."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def families(count: int, runs_each: int, *, random_seed: int = 0) -> dict[str, A
     loss = _loss(N, T, **{name: x[family] for name, x in each.items()})
     loss = loss * np.exp(0.004 * rng.standard_t(4, len(family)))
     return {"N": N, "T": T, "loss": loss, "family": [f"family-{i:03d}" for i in family]}
+
+
+def runs(count: int, readings: int = 1, *, random_seed: int = 0) -> dict[str, Any]:
+    """Runs of one law read once each, at their end; noise Student-t (4) of 0.4 % of loss."""
+    rng = np.random.default_rng(random_seed)
+    N = 10 ** rng.uniform(7.5, 9.5, count * readings)
+    T = N * 10 ** rng.uniform(0.5, 2.2, len(N))
+    loss = _loss(N, T, E=1.8, A=0.35, B=0.40, alpha=0.34, beta=0.36)
+    return {"N": N, "T": T, "loss": loss * np.exp(0.004 * rng.standard_t(4, len(N)))}
 
 
 def trajectories(count: int, checkpoints: int, *, random_seed: int = 0) -> dict[str, Any]:
