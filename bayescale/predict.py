@@ -216,11 +216,12 @@ def noise(
     model = fitted.model.noise
     out = []
     for k, name in enumerate(families):
-        sigma = fitted.draws("sigma", name)
+        sigma, widening = fitted.draws("sigma", name), 1.0
         if model.scale:
             pivot = _pivot(fitted, model.scale, name)
             at = scale_input(points, model.scale)[k]
-            sigma = sigma * np.exp(fitted.draws("noise_slope", name) * np.log(at / pivot))
+            widening = np.exp(fitted.draws("noise_slope", name) * np.log(at / pivot))
+            sigma = sigma * widening
         z = rng.standard_normal(len(sigma))
         if model.tail == "student":
             nu = fitted.draws("nu", name)
@@ -228,7 +229,8 @@ def noise(
         e = sigma * z
         if model.undertuned:
             lifted = rng.random(len(sigma)) < fitted.draws("undertuned_share", name)
-            lift = np.abs(rng.standard_normal(len(sigma))) * fitted.draws("undertuned_scale", name)
+            lift = np.abs(rng.standard_normal(len(sigma))) * widening
+            lift = lift * fitted.draws("undertuned_scale", name)
             normal = sigma * rng.standard_normal(len(sigma))
             e = np.where(lifted, normal + lift, e)
         out.append(e)

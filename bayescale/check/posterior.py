@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayescale.answers import percent
 from bayescale.check import thresholds as limit
 from bayescale.check.cards import Card, Finding, Status, card
 from bayescale.check.evidence import Evidence
@@ -72,7 +73,7 @@ def priors_card(evidence: Evidence) -> Card:
     findings = []
     dominated = [k for k, (ratio, _) in found.items() if ratio > limit.PRIOR_RATIO_WARN]
     if dominated:
-        told = ", ".join(f"{k} ({found[k][0]:.0%} of the prior sd)" for k in dominated[:4])
+        told = ", ".join(f"{k} ({percent(found[k][0])} of the prior sd)" for k in dominated[:4])
         what = "The interval on" if len(dominated) == 1 else "The intervals on"
         more = f" and {len(dominated) - 4} more" if len(dominated) > 4 else ""
         findings.append(
@@ -90,7 +91,8 @@ def priors_card(evidence: Evidence) -> Card:
     most = max(found, key=lambda k: found[k][0])
     return card(
         "priors", findings,
-        otherwise=f"the data decide: {most} keeps the most of its prior sd, {found[most][0]:.0%}.",
+        otherwise=f"the data decide: {most} keeps the most of its prior sd, "
+        f"{percent(found[most][0])}.",
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-from bayescale.answers import si
+from bayescale.answers import percent, si
 from bayescale.check import thresholds as limit
 from bayescale.check.cards import Card, Finding, card, some
 from bayescale.check.evidence import Evidence, normal_score
@@ -124,8 +124,8 @@ def calibration_card(evidence: Evidence, ci_prob: float) -> Card:
     low, high = np.quantile(replicated, [limit.P_VALUE / 2, 1 - limit.P_VALUE / 2])
     off = abs(held - ci_prob)
     sentence = (
-        f"{held:.0%} of {n} readings lie in the {ci_prob:.0%} interval foretold without their run "
-        f"(chance alone gives {low:.0%} to {high:.0%})."
+        f"{percent(held)} of {n} readings lie in the {percent(ci_prob)} interval foretold without "
+        f"their run (chance alone gives {percent(low)} to {percent(high)})."
     )
     if low <= held <= high or off < limit.COVERAGE_WARN:
         return Card("calibration", "PASS", sentence)
@@ -159,7 +159,7 @@ def _trend(evidence: Evidence, name: str, amplitude: float, p: float) -> Finding
         )
     return Finding(
         status,
-        f"Residuals {how}: {share:.0%} of what is called noise (p {_p(p)}).",
+        f"Residuals {how}: {percent(share)} of what is called noise (p {_p(p)}).",
         "Fit a law with more freedom there (interacting, skaling, broken), or fewer small runs."
         if evidence.fitted.law.name == "additive"
         else "Fit another law, or leave out the runs at the far end.",

@@ -216,7 +216,7 @@ def _verdict(fitted: Fitted, seconds: float, path: str) -> str:
     spec = fitted.spec
     n = len(fitted.readings()[fitted.law.response])
     lines = [f"{fitted.law.formula}, fitted to {n:,} readings in {seconds:.0f} s."]
-    lines.append(f"Lower and upper bound {CI:.0%} of the posterior.")
+    lines.append("Lower and upper bound 90 % of the posterior.")
     if "fell_back" in spec:
         lines.append(in_shell_words(spec["fell_back"], "fit"))
     if "r_hat" in spec:

@@ -81,6 +81,10 @@ def values_of(fitted: Fitted, index: np.ndarray | None = None) -> dict[str, np.n
 def config_names(fitted: Fitted) -> np.ndarray:
     """Id of the first run of each configuration, ``(config,)``."""
     table = fitted.density.table
-    run = fitted_readings(fitted.runs, fitted.law, fitted.model.noise)["run"].values[table.rows].astype(str)
+    run = (
+        fitted_readings(fitted.runs, fitted.law, fitted.model.noise)["run"]
+        .values[table.rows]
+        .astype(str)
+    )
     config = table.groups.config[table.groups.run]
     return run[np.searchsorted(config, np.arange(table.groups.n_configs))]

@@ -266,7 +266,7 @@ def _summary(fitted: Fitted) -> str:
         return f"{text} It has {len(fitted.families)} families."
     sigma = 100 * np.quantile(fitted.draws("sigma"), [0.05, 0.5, 0.95])
     text += (
-        f" Readings scatter about it by {sigma[1]:.2g} % (90% interval {sigma[0]:.2g} to "
+        f" Readings scatter about it by {sigma[1]:.2g} % (90 % interval {sigma[0]:.2g} to "
         f"{sigma[2]:.2g} %)."
     )
     try:
