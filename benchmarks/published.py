@@ -234,10 +234,10 @@ NOTES = [
     f"within a factor {NEAR:g} of the best size of their level.",
     "Gemstones: a Huber fit of the same rows (`Huber 1e-3, here`) does not return the printed "
     "constants either, and the printed ones fit their rows no better: presumably the published "
-    "fits used other rows or stopped elsewhere. Their subsets differ from each other by far more than any "
-    "interval. Intervals on trajectories are wider than with independent readings, since 22 runs "
-    "are 22 runs however often they are read; `run share` is the part of the noise common to a "
-    "run (its width and depth). The exponent of cooled runs by their own approach 1 is 0.597.",
+    "fits used other rows or stopped elsewhere. Their subsets differ from each other by more "
+    "than any interval. Intervals on trajectories are wider than with independent readings, "
+    "since 22 runs are 22 runs however often they are read; `run share` is the part of the "
+    "noise common to a run (width, depth). Cooled runs by their own approach 1: 0.597.",
 ]
 
 
