@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayescale.inference.mode import Mode, _batched
+from bayescale.inference.mode import Mode, many_densities
 from bayescale.models.density import Density
 
 K_HAT_LIMIT = 0.7
@@ -52,6 +52,7 @@ def importance_draws(density: Density, mode: Mode, n: int, *, random_seed: int) 
     proposals = [(mode.u, mode.cholesky)]
     points, log_density = np.empty((0, density.size)), np.empty(0)
     weight, k_hat = np.empty(0), np.inf
+    evaluate = many_densities(density)
     for _ in range(ROUNDS):
         if len(points):
             proposals.append(_refit(points, weight, *proposals[-1]))
@@ -59,8 +60,10 @@ def importance_draws(density: Density, mode: Mode, n: int, *, random_seed: int) 
         radius = np.sqrt(PROPOSAL_TAIL / rng.chisquare(PROPOSAL_TAIL, (each, 1)))
         new = centre + (rng.standard_normal((each, density.size)) * radius) @ cholesky.T
         points = np.concatenate([points, new])
-        log_density = np.concatenate([log_density, _batched(density, new)])
+        log_density = np.concatenate([log_density, evaluate(new)])
         weight, k_hat = _weights(points, log_density, proposals)
+        if k_hat <= K_HAT_LIMIT and 1.0 / np.sum(weight**2) >= n:
+            break  # as many effective draws as are asked for
     chosen = _systematic(weight, n, rng)
     return Weighted(points[chosen], k_hat, min(float(n), float(1.0 / np.sum(weight**2))))
 

@@ -111,7 +111,13 @@ TAIL = LogNormal(
     "points, 3 on the cleaned ones; 20 and more is normal noise. Chosen median.",
 )
 RUN_SHARE = LogitNormal(
-    0.5, 1.5, source="Share of the noise variance common to all readings of a run. Chosen, wide."
+    0.45,
+    1.5,
+    high=0.9,
+    source="Share of the noise variance common to all readings of a run. Bounded, with the length "
+    "below, so that levels of runs scatter at most about 7 times as much as one run does over half "
+    "an e-fold: without that the many small steps along runs outvote their few levels, and the "
+    "law is bent until the levels trend with size (docs/log.md). Chosen.",
 )
 CONFIG_SHARE = LogitNormal(
     0.5,
@@ -119,11 +125,13 @@ CONFIG_SHARE = LogitNormal(
     source="Share of the noise variance common to runs that differ in seed only: what the law "
     "misses, not luck. Chosen, wide.",
 )
-CORRELATION_LENGTH = LogNormal(
+CORRELATION_LENGTH = LogitNormal(
     0.5,
     1.0,
+    high=5.0,
     source="Serial correlation along a trajectory falls as exp(-|d ln T| / length). Chosen: the "
-    "noise forgets itself over a factor 1.1 to 13 in tokens.",
+    "noise forgets itself over a factor 1.1 to 13 in tokens; at most five e-folds, since a longer "
+    "memory is the run's own level.",
 )
 NOISE_SLOPE = Normal(
     0.0,

@@ -120,7 +120,7 @@ def _prior(name: str, prior: Prior, dims: str | None = None) -> Any:
     # PyMC leaves a LogitNormal on (0, 1) unless told to sample its log odds
     unit = (prior.low, prior.high) == (0.0, 1.0)
     share: Any = pm.LogitNormal(
-        name if unit else f"{name}_share",
+        name if unit else f"{name}_unit",
         mu=prior.loc,  # type: ignore[arg-type]
         sigma=prior.sd,
         dims=dims,

@@ -193,7 +193,9 @@ def test_unknown_names_get_a_near_miss(say, table, fit):
 def test_target_that_no_run_reaches(say, fit):
     said = say("plan", fit, "--target-loss", "0.5")
     assert said.code == 2
-    assert said.err.startswith("error: A loss of 0.5 is reached in only 0 % of the posterior draws.")
+    assert said.err.startswith(
+        "error: A loss of 0.5 is reached in only 0 % of the posterior draws."
+    )
 
 
 def test_debug_shows_where_it_came_from(say):

@@ -220,7 +220,8 @@ def pymc_point(density, u, names):
     block, point = density.split(u), {}
 
     def put(stem, x, shape):
-        found = [n for n in names if n in (stem, f"{stem}_log__", f"{stem}_logodds__")]
+        odds = (f"{stem}_logodds__", f"{stem}_unit_logodds__")
+        found = [n for n in names if n in (stem, f"{stem}_log__", *odds)]
         found += [n for n in names if n.startswith(f"{stem}_at_pivot") and not found]
         found += [n for n in names if n.startswith(f"{stem}_above_") and not found]
         assert len(found) == 1, (stem, names)
