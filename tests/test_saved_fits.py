@@ -43,15 +43,43 @@ def test_bad_files_say_what_they_are(tmp_path, chinchilla):
         bs.load_fit(tmp_path / "other.nc")
 
 
-def test_a_law_of_ones_own_must_be_registered_to_be_opened(chinchilla, tmp_path):
-    own = Law(
+def own_law(formula="L = floor + gain (T / 1e10)^-rate"):
+    return Law(
         "own_data_law", ("T",), {"floor": "positive", "gain": "positive", "rate": "positive"},
-        mean=lambda T, floor, gain, rate: floor + gain * (T / 1e10) ** -rate,
+        mean=lambda T, floor, gain, rate: floor + gain * (T / 1e10) ** -rate, formula=formula,
     )  # fmt: skip
-    fit = bs.fit(bs.LossModel(own), chinchilla, method="fast", draws=250)
+
+
+def test_a_law_of_ones_own_works_at_once_and_is_registered_to_be_opened_later(
+    chinchilla, tmp_path, monkeypatch
+):
+    fit = bs.fit(bs.LossModel(own_law()), chinchilla, method="fast", draws=250)
+    here = bs.predict(fit, at={"T": 1e11}).table["median"][0]
     fit.to_netcdf(tmp_path / "own.nc")
+    monkeypatch.setattr("bayescale.laws.law._REGISTRY", {})  # another process
     back = bs.load_fit(tmp_path / "own.nc")
     with pytest.raises(SpecError, match=r"law of your own, `own_data_law`.*register it first"):
         bs.predict(back, at={"T": 1e11})
-    bs.laws.register(own)
-    assert bs.predict(back, at={"T": 1e11}).table["median"][0] > 1
+    bs.laws.register(own_law())
+    assert bs.predict(back, at={"T": 1e11}).table["median"][0] == here
+
+
+def test_a_law_of_ones_own_may_be_changed_but_takes_no_name_of_ours(chinchilla):
+    for formula in ("first", "second"):
+        bs.fit(bs.LossModel(own_law(formula)), chinchilla, method="fast", draws=100)
+    assert bs.laws.get("own_data_law").formula == "second"
+    imposter = Law("additive", ("T",), {"E": "positive"}, mean=lambda T, E: E + 0 * T)
+    with pytest.raises(SpecError, match="There is a law `additive` already"):
+        bs.fit(bs.LossModel(imposter), chinchilla)
+
+
+def test_a_law_in_raw_units_finds_the_constants_without_being_told_their_size(chinchilla):
+    raw = Law(
+        "raw", ("N", "T"), dict.fromkeys(("L0", "A", "B", "a", "b"), "positive"),
+        mean=lambda N, T, L0, A, B, a, b: L0 + A * N**-a + B * T**-b,
+    )  # fmt: skip
+    own = bs.fit(bs.LossModel(raw), chinchilla, method="fast")["posterior"].dataset
+    ours = bs.fit(bs.LossModel("additive"), chinchilla, method="fast")["posterior"].dataset
+    for theirs, name in (("L0", "E"), ("A", "A"), ("B", "B"), ("a", "alpha"), ("b", "beta")):
+        off = abs(float(own[theirs].mean() - ours[name].mean()))
+        assert off < 0.25 * float(ours[name].std())

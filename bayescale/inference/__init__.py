@@ -16,6 +16,7 @@ from bayescale.inference.mode import Mode, find_mode
 from bayescale.inference.progress import progress_bar
 from bayescale.inference.samplers import SAMPLERS, Chains, numpyro_nuts, pymc_chains
 from bayescale.inference.tree import Fitted, build_tree, load_fit, opened
+from bayescale.laws.law import remember
 from bayescale.models.arrays import arrays
 from bayescale.models.density import Density
 from bayescale.models.loss import LossModel
@@ -94,6 +95,7 @@ def fit(
     _check_arguments(model, method, draws, tune, chains, sampler)
     if not isinstance(runs, xr.Dataset):
         runs = as_runs(runs)
+    remember(model.fitted_law)
     density = model.density(runs)
     start = _find_start(density, random_seed)
     notes: dict[str, Any] = {"method": method}

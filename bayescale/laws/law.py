@@ -235,6 +235,7 @@ class Law:
 
 
 _REGISTRY: dict[str, Law] = {}
+_REMEMBERED: set[str] = set()
 
 
 def register(law: Law, *, overwrite: bool = False) -> Law:
@@ -257,6 +258,18 @@ def register(law: Law, *, overwrite: bool = False) -> Law:
         )
     _REGISTRY[law.name] = law
     return law
+
+
+def remember(law: Law) -> None:
+    """Make a law of the user's own known for this session, as `fit` does.
+
+    It may replace an earlier law of the user's (a notebook cell run again), never a registered one.
+    """
+    known = _REGISTRY.get(law.name)
+    if known is not None and _same(known, replace(law, scales=known.scales)):
+        return
+    register(law, overwrite=law.name in _REMEMBERED)
+    _REMEMBERED.add(law.name)
 
 
 def get(name: str) -> Law:

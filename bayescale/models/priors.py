@@ -73,6 +73,15 @@ REAL_SHAPE = Normal(
     source="A drift that is zero in the simpler law; Farseer (2506.10972) finds drifts of the "
     "data exponent of about 0.1 per e-fold of N or less. Chosen width.",
 )
+ANY_POSITIVE = LogNormal(
+    1.0,
+    5.0,
+    source="A positive parameter of a law of the user's own, of which nothing is said: 0.0003 to "
+    "3,700 and, with a little resistance, anything. State a role or a prior to do better. Chosen.",
+)
+ANY_REAL = Normal(
+    0.0, 10.0, source="A real parameter of which nothing is said: within 20 or so. Chosen."
+)
 REPEATS = LogNormal(
     8.0,
     1.0,
@@ -182,15 +191,11 @@ _BY_ROLE = {
 def _by_support(parameter: Parameter) -> Prior:
     support = parameter.support
     if support == "positive":
-        return POSITIVE_SHAPE
+        return POSITIVE_SHAPE if parameter.role == "shape" else ANY_POSITIVE
     if support == "unit":
         return SHARE
     if support == "real":
-        return (
-            REAL_SHAPE
-            if parameter.role == "shape"
-            else Normal(0.0, 3.0, source="A real number of order one, nothing assumed. Chosen.")
-        )
+        return REAL_SHAPE if parameter.role == "shape" else ANY_REAL
     low, high = support
     return LogitNormal(
         (low + high) / 2, 1.5, low=low, high=high, source="Between its bounds, nothing assumed."
