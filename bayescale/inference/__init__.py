@@ -32,7 +32,7 @@ ESS_WARN, ESS_FAIL = 400.0, 100.0
 DIVERGENCE_FAIL = 0.01
 
 # Importance sampling in many dimensions costs an attempt and fails: k-hat was 1.5 at 8 families
-# of 40 runs (62 coordinates) and 8 at 100 families of 50 (606).
+# of 40 runs (54 coordinates) and 8 at 100 families of 50 (606).
 FAST_UP_TO = 50
 
 
