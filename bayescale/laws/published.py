@@ -177,7 +177,7 @@ PUBLISHED: dict[str, Published | PowerLaw] = {
         "coupled",
         {**dict(zip("AB", coupled_prefactors(6.4e13, 1.8e13, **_KAPLAN), strict=True)), **_KAPLAN},
         source="Kaplan et al. 2020, arXiv:2001.08361, table 2 (N_c = 6.4e13, D_c = 1.8e13)",
-        note="N without embeddings.",
+        note="N without embeddings. Constants recalled, not copied: check before quoting them.",
     ),
     "muennighoff": Published(
         "repeated",
