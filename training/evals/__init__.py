@@ -1,0 +1,1 @@
+"""What is measured on a model: validation loss, likelihood, Frechet distance, pictures."""
