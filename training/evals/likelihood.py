@@ -174,7 +174,7 @@ def _log_p(
 ) -> Tensor:
     """Log p of each sample by each probe, float64 (K, B); Heun for state and divergence alike."""
     grid = times(objective, steps)
-    low, high = grid[0], grid[-1]
+    low = grid[0]
     path = flow.PATHS[objective.path]
     if low > 0.0:  # p(x) = a^d p_low(a x), up to the noise of sd b(low) that is left out
         scale = float(path.a(torch.tensor(low, dtype=torch.float64)))
