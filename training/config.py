@@ -159,6 +159,8 @@ class Evaluation:
         More of them over 16 log-spaced bins below t = 0.1, which the VLB needs; 0: no VLB.
     seed : int
         Of validation samples, noise and t.
+    raw : bool
+        Read the bare weights besides the averaged ones.
     likelihood_samples, likelihood_steps, likelihood_probes : int
         Exact likelihood at the end of the run, over so many validation samples (0: none).
     frechet_samples : int
@@ -179,6 +181,7 @@ class Evaluation:
     samples: int = 512
     low_t_samples: int = 128
     seed: int = 1_000_003
+    raw: bool = False
     likelihood_samples: int = 0
     likelihood_steps: int = 64
     likelihood_probes: int = 4

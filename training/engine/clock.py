@@ -1,0 +1,75 @@
+"""Seconds by purpose: what trains is told apart from what measures, saves, prepares."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from training.engine.precision import Place
+
+Purpose = Literal["train", "eval", "checkpoint", "prepare"]
+PURPOSES: tuple[Purpose, ...] = ("train", "eval", "checkpoint", "prepare")
+
+
+@dataclass
+class Clock:
+    """Wall time of a run, over all its sessions."""
+
+    place: Place
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PURPOSES, 0.0))
+    sessions: int = 1
+    _earlier: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PURPOSES, 0.0))
+    _since: float = field(default_factory=time.perf_counter)
+
+    def lap(self, purpose: Purpose) -> float:
+        """Book the time since the last lap under `purpose`; seconds of the lap."""
+        self.place.wait()
+        now = time.perf_counter()
+        lap, self._since = now - self._since, now
+        self.spent[purpose] += lap
+        return lap
+
+    @contextlib.contextmanager
+    def booked(self, purpose: Purpose) -> Iterator[None]:
+        """Time inside goes under `purpose`; what came before it is training."""
+        self.lap("train")
+        yield
+        self.lap(purpose)
+
+    @property
+    def now(self) -> float:
+        """Seconds of a clock that only ever goes forward."""
+        return time.perf_counter()
+
+    @property
+    def trained(self) -> float:
+        """Seconds of training in this session."""
+        return self.spent["train"] - self._earlier["train"]
+
+    @property
+    def session_time(self) -> float:
+        """Seconds of training, read-outs and checkpoints in this session."""
+        return (
+            self.total
+            - sum(self._earlier.values())
+            - (self.spent["prepare"] - self._earlier["prepare"])
+        )
+
+    @property
+    def total(self) -> float:
+        """Seconds booked so far."""
+        return sum(self.spent.values())
+
+    def state(self) -> dict[str, float]:
+        """For a checkpoint."""
+        return {**self.spent, "sessions": self.sessions}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """Add the time of earlier sessions."""
+        self.sessions = int(state["sessions"]) + 1
+        for purpose in self.spent:
+            self.spent[purpose] += state[purpose]
+            self._earlier[purpose] = state[purpose]

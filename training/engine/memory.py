@@ -1,0 +1,66 @@
+"""Forward and backward in micro-batches; out of memory means smaller ones, with the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from training.engine.feed import Feed
+from training.engine.precision import Place
+from training.errors import TrainingError
+
+
+class Backward:
+    """Gradients of one step, however many pieces the device's memory asks for."""
+
+    def __init__(self, model: nn.Module, feed: Feed, place: Place, micro_batch: int | None) -> None:
+        self.model, self.feed, self.place = model, feed, place
+        self.micro_batch = min(micro_batch or feed.samples, feed.samples)
+        self.history = [(0, self.micro_batch)]
+
+    def __call__(self, step: int, clear: Callable[[], None]) -> tuple[Tensor, Tensor]:
+        """Mean loss of each member and that of predicting zero, ``(E,)``; gradients are left behind.
+
+        After an out-of-memory error the partial gradients are dropped and the *same* step is done
+        again in halves.
+
+        Raises
+        ------
+        TrainingError
+            If a single sample does not fit.
+        """
+        while True:
+            try:
+                return self._accumulate(step)
+            except torch.OutOfMemoryError as error:
+                if self.micro_batch == 1:
+                    raise TrainingError(
+                        f"Out of memory on {self.place.device} with one sample at a time, at step "
+                        f"{step}. A smaller model or resolution, `parallel = fsdp` under torchrun, or "
+                        "a device with more memory is needed."
+                    ) from error
+            # outside of `except`: the error holds on to the tensors that are to be freed
+            clear()
+            self.micro_batch = -(-self.micro_batch // 2)
+            self.history.append((step, self.micro_batch))
+            if self.place.on_gpu:
+                torch.cuda.empty_cache()
+
+    def _accumulate(self, step: int) -> tuple[Tensor, Tensor]:
+        losses, zeros = [], []
+        for part in self.feed.parts(step, self.micro_batch):
+            with self.place.autocast():
+                said = self.model(part.x_t, part.t, part.text, part.drop)
+            loss = per_sample(said.float() - part.target).sum(-1) / self.feed.samples
+            loss.sum().backward()
+            losses.append(loss.detach())
+            zeros.append(per_sample(part.target).sum(-1) / self.feed.samples)
+        total = lambda parts: torch.stack(parts).sum(0).reshape(-1)  # noqa: E731
+        return total(losses), total(zeros)
+
+
+def per_sample(error: Tensor) -> Tensor:
+    """Mean square over the last four axes, (C, F, H, W): ``(B,)`` or ``(E, B)``."""
+    return error.square().mean((-4, -3, -2, -1))
