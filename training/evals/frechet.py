@@ -1,7 +1,7 @@
 """Frechet distance between two sets of features, in float64, with its bias and its error.
 
-|mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)). From n samples it is too large by about c / n, so
-the values of n and of n / 2 samples are extrapolated to 1 / n = 0 (Chong and Forsyth 2020,
+|mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)). From n samples it is too large by about c / n,
+so the values of n and of n / 2 samples are extrapolated to 1 / n = 0 (Chong and Forsyth 2020,
 arXiv 1911.07023). Sums stream in by groups, and a jackknife over the groups gives the error.
 
 Legend: f_Bk features.
@@ -81,7 +81,8 @@ class Frechet:
         2 value - half: what linear in 1 / n leaves at infinity. May fall a little below zero for
         equal sources.
     se : float
-        Jackknife standard error of `extrapolated` over groups of samples.
+        Jackknife standard error of `extrapolated` over groups of samples; true to about 15 % for
+        a distance well above zero, twice too large near zero (simulated: see the tests).
     """
 
     value: float
@@ -161,6 +162,8 @@ def distance(one: Moments, other: Moments) -> float:
     S_1^(1/2) S_2 S_1^(1/2), which also holds where samples are fewer than features.
     """
     first, second = one.covariance, other.covariance
+    if not bool(torch.isfinite(first).all() and torch.isfinite(second).all()):
+        return math.nan  # samples of a model that diverged
     values, vectors = torch.linalg.eigh(first)
     root = (vectors * values.clamp(min=0.0).sqrt()) @ vectors.T
     inner = torch.linalg.eigvalsh(root @ second @ root).clamp(min=0.0)
