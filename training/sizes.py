@@ -13,6 +13,7 @@ parameters over 11 at 550k (the sizes of our prototype: widths 16 to 80 with 2 t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import re
@@ -86,7 +87,7 @@ def sized(
     >>> sized("1M")
     {'width': 128, 'depth': 5, 'heads': 2}
     >>> sized("550k")
-    {'width': 80, 'depth': 7, 'heads': 5}
+    {'width': 80, 'depth': 7, 'heads': 2}
     """
     target = parameters(size)
     if scaling not in ("aspect", "depth", "width"):
@@ -131,6 +132,7 @@ def parameters(size: str | int | float) -> int:
     return round(size)
 
 
+@functools.cache
 def core_parameters(model: Model, width: int, depth: int) -> int:
     """N of a shape: `model` supplies the conditioning, and captions do not matter to it."""
     shape = SampleShape(text="tokens", text_length=1, text_size=1)
@@ -150,10 +152,10 @@ def heads_of(width: int) -> int:
     Examples
     --------
     >>> [width // heads_of(width) for width in (14, 16, 24, 32, 48, 64, 80, 128, 320, 1152, 1792)]
-    [14, 8, 8, 16, 16, 32, 16, 64, 64, 64, 128]
+    [14, 8, 8, 16, 16, 32, 40, 64, 64, 64, 128]
     """
     wanted = next(size for at, size in _HEAD_SIZES if width >= at)
-    step = 8 if width % 8 == 0 else 1
+    step = 8 if width % 8 == 0 else 2
     divisors = [size for size in range(8, width + 1, step) if width % size == 0] or [width]
     return width // min(divisors, key=lambda size: abs(math.log(size / wanted)))
 
