@@ -54,7 +54,7 @@ class Session:
         self.runs = [folder.run_id for folder in self.folders]
         self.ensemble = len(todo) > 1
         self.spec = spec = one_shape(self.specs)
-        self.reporter = Reporter([f.path for f in self.folders] if world.first else [], listener)
+        self.reporter = Reporter([folder.path for folder in self.folders], listener)
 
         # what it trains on, and what it is measured on
         self.stream = self._stream()
@@ -234,6 +234,8 @@ class Session:
         return lambda x_t, t, text: self.predict(x_t, t, text)[member]
 
     def _say(self, phase: Phase, *, now: bool = False) -> None:
+        if not self.world.first:
+            return
         steps, seconds = self.done - self._begun_at, self.clock.trained
         speed = steps * self.step_tokens / seconds if steps and seconds else None
         left = (self.steps - self.done) * (self.clock.session_time / steps) if steps else None

@@ -31,6 +31,7 @@ class ShardedWeights:
         for block in model.blocks:
             fully_shard(block, mp_policy=policy)
         fully_shard(model, mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32))
+        self.model = model
         named = dict(model.named_parameters())
         optimiser = spec.optimiser
         self.names, self.parameters = list(named), list(named.values())
@@ -91,6 +92,7 @@ class ShardedWeights:
 
     @torch.no_grad()
     def _become(self, values: list[Tensor]) -> None:
+        self.model.reshard()  # the root keeps its gathered weights after a forward pass; drop them
         for parameter, value in zip(self.parameters, values, strict=True):
             parameter.copy_(value)
 
