@@ -1,0 +1,27 @@
+"""Finished runs as one table for bayescale: netCDF, with Parquet beside it.
+
+python -m training collect runs/first --out first.nc
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``collect``."""
+    parser.add_argument("folder", metavar="DIR", help="the --out of a sweep or of runs")
+    parser.add_argument("--out", required=True, metavar="DATA.nc")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Collect, and say where it lies."""
+    from training.errors import SpecError
+    from training.record.collect import collect  # type: ignore[import-not-found]
+
+    root = Path(args.folder).expanduser().resolve()
+    if not root.is_dir():
+        raise SpecError(f"`{root}` is no folder; give the --out of a sweep.")
+    collect(root, Path(args.out))
+    return 0

@@ -1,0 +1,276 @@
+"""A sweep file as a list of runs: `read_sweep` gives specs with the blocks and tags they came from.
+
+The file (TOML)::
+
+    name = "first"                     # default: name of the file
+
+    [base]                             # fields of every run, by short or dotted name
+    data.name = "leaves"
+    batch_samples = 16
+
+    [sizes."1M"]                       # what a single size wants otherwise
+    learning_rate = 4e-3
+
+    [[runs]]                           # a block; lists are axes, and axes are crossed
+    name = "grid"
+    size = ["5k", "20k"]
+    learning_rate = [4e-3, 8e-3]
+    tokens = "500k"
+    tags = ["pilot"]
+
+    [[runs]]                           # a kind knows which lists belong together
+    name = "long"
+    kind = "lnt"
+    size = ["5k", "20k"]
+    tokens = ["4M", "2M"]
+    held_out = true                    # kept from the fit, to test the forecast
+
+    [[runs]]
+    zip = {size = ["5k", "20k"], seed = [1, 2]}     # lists walked together
+
+Names of blocks, tags and ``held_out`` are not part of a run: they stay outside its id.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.config import Spec
+from training.errors import SpecError, nearest
+from training.sweep import kinds
+from training.sweep.fields import Settings, flat, spec_of
+
+RESERVED = ("name", "kind", "tags", "held_out", "zip", "sizes")
+TOP = ("name", "tags", "base", "sizes", "runs")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep, and what it is there for.
+
+    Parameters
+    ----------
+    spec : Spec
+        What is run.
+    blocks : tuple of str
+        Blocks of the file that ask for it; the grids it belongs to.
+    tags : tuple of str
+        Words to find it by.
+    held_out : bool
+        Kept from the fit.
+    size : str
+        As it was asked for; empty where width and depth were given.
+    """
+
+    spec: Spec
+    blocks: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    held_out: bool = False
+    size: str = ""
+
+    @property
+    def label(self) -> str:
+        """The few words a person knows the run by."""
+        from training.sweep.amounts import short
+
+        optimiser = self.spec.optimiser
+        size = self.size or f"{self.spec.model.width}x{self.spec.model.depth}"
+        words = [
+            *self.blocks[:1], size, f"T{short(self.spec.tokens)}",
+            f"B{optimiser.batch_samples}", f"lr{optimiser.learning_rate:.3g}",
+        ]  # fmt: skip
+        if self.spec.seed:
+            words.append(f"s{self.spec.seed}")
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs that belong together. `notes`: what was decided while reading, for a person to see."""
+
+    name: str
+    source: str
+    points: tuple[Point, ...]
+    notes: tuple[str, ...] = ()
+
+
+class SweepErrors(SpecError):
+    """Everything that is wrong with a sweep, in one message; `problems` has them singly."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(dict.fromkeys(problems))
+        lines = "\n".join(f"  {each}" for each in self.problems)
+        many = f"{len(self.problems)} problems; nothing was started." if lines else ""
+        super().__init__(self.problems[0] if len(self.problems) == 1 else f"{many}\n{lines}")
+
+
+def read_sweep(
+    path: Path | str,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    base: Path | str | None = None,
+    checked: bool = True,
+) -> Sweep:
+    """The runs that a file asks for: a sweep (TOML), or a table of points (CSV, JSON, JSONL).
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    overrides : mapping, optional
+        Fields for every run, above what the file says.
+    base : path, optional
+        A sweep file whose ``[base]`` and ``[sizes]`` hold for a table of points, which has none.
+    checked : bool
+        Also see whether each run is possible: its model, its data.
+
+    Raises
+    ------
+    SweepErrors
+        All problems together, each with file and block.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".csv", ".tsv", ".json", ".jsonl", ".ndjson"):
+        from training.sweep.points import read_points
+
+        content, notes = read_points(path)
+        if base is not None:
+            content = {**content, **{k: v for k, v in toml(Path(base)).items() if k in TOP[2:4]}}
+    else:
+        content, notes = toml(path), []
+    return sweep_of(content, source=path.name, overrides=overrides, notes=notes, checked=checked)
+
+
+def sweep_of(
+    content: Mapping[str, Any],
+    *,
+    source: str = "sweep.toml",
+    overrides: Mapping[str, Any] | None = None,
+    notes: Iterable[str] = (),
+    checked: bool = False,
+) -> Sweep:
+    """The runs of a sweep given as the nested mapping that its file would hold."""
+    problems = [
+        f"{source}: unknown section `{name}`; {nearest(name, TOP)}"
+        for name in content
+        if name not in TOP
+    ]
+    blocks = content.get("runs", [])
+    if not isinstance(blocks, list) or not blocks:
+        problems.append(f"{source}: no `[[runs]]` block, so there is nothing to run.")
+        blocks = []
+    common = _tried(problems, f"{source}, [base]", lambda: flat(content.get("base", {}))) or {}
+    above = _tried(problems, "--set", lambda: flat(overrides or {})) or {}
+    sizes = _sizes(problems, f"{source}, [sizes]", content.get("sizes", {}))
+    points: list[Point] = []
+    for index, block in enumerate(blocks):
+        name = str(block.get("name") or block.get("kind") or f"runs{index + 1}")
+        where = f"{source}, block `{name}`"
+        expanded = _tried(problems, where, lambda b=block: _expand(b, common, sizes, above)) or []
+        tags = (*_words(content.get("tags", [])), *_words(block.get("tags", [])))
+        for settings in expanded:
+            spec = _tried(problems, where, lambda s=settings: spec_of(s))
+            if spec is not None:
+                held_out = bool(block.get("held_out", False))
+                size = str(settings.get("size", ""))
+                points.append(Point(spec, (name,), tags, held_out, size))
+    if checked:
+        problems += _impossible(source, points)
+    if problems:
+        raise SweepErrors(problems)
+    name = str(content.get("name") or Path(source).stem)
+    return Sweep(name, source, tuple(merged(points)), tuple(notes))
+
+
+def merged(points: Iterable[Point]) -> list[Point]:
+    """Points with equal specs as one that carries all their blocks and tags.
+
+    A run that any block wants in the fit is not held out.
+    """
+    found: dict[str, Point] = {}
+    for point in points:
+        known = found.get(point.spec.run_id)
+        found[point.spec.run_id] = point if known is None else dataclasses.replace(
+            known,
+            blocks=tuple(dict.fromkeys((*known.blocks, *point.blocks))),
+            tags=tuple(dict.fromkeys((*known.tags, *point.tags))),
+            held_out=known.held_out and point.held_out,
+        )  # fmt: skip
+    return list(found.values())
+
+
+def toml(path: Path) -> dict[str, Any]:
+    """Content of a TOML file, or one clear error."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SpecError(f"`{path}` does not exist.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"`{path}` is no TOML: {error}.") from error
+
+
+def _expand(
+    block: Mapping[str, Any], common: Settings, sizes: Mapping[str, Settings], above: Settings
+) -> list[Settings]:
+    """Settings of the runs of a block: base < sizes < block < its sizes < axes < ``--set``."""
+    kind = block.get("kind", "grid")
+    if kind not in kinds.KINDS:
+        raise SpecError(f"Unknown kind `{kind}`; {nearest(str(kind), kinds.KINDS)}")
+    words = kinds.WORDS.get(kind, ())
+    extra = {name: block[name] for name in words if name in block}
+    own = {k: v for k, v in block.items() if k not in RESERVED and k not in words}
+    fixed, axes = kinds.axes_of(flat(own, also=(*RESERVED, *words)))
+    own_sizes = {str(k): flat(v) for k, v in block.get("sizes", {}).items()}
+    axes = {name: values for name, values in axes.items() if name not in above}
+    pairs = kinds.zipped(block.get("zip", {}))
+    found = []
+    for pair in pairs:
+        one_size = {**common, **fixed, **pair, **above}.get("size")
+        size_names = axes.get("size", [one_size])
+        for size in dict.fromkeys(map(str, [*size_names, *_places(extra)])):
+            here = {**common, **sizes.get(size, {}), **fixed, **own_sizes.get(size, {}), **pair}
+            if size in map(str, axes.get("size", [])):
+                here["size"] = size
+            for settings in kinds.KINDS[kind]({**here, **above}, axes, extra):
+                whole = {**here, **settings, **above}
+                if str(whole.get("size")) == size:
+                    found.append(whole)
+    return found
+
+
+def _impossible(source: str, points: Iterable[Point]) -> list[str]:
+    from training.sweep.check import problems_of
+
+    return [
+        f"{source}, block `{point.blocks[0]}`: {problem}"
+        for point in points
+        for problem in problems_of(point.spec)
+    ]
+
+
+def _places(extra: Mapping[str, Any]) -> list[Any]:
+    return [place["size"] for place in extra.get("at", []) if "size" in place]
+
+
+def _sizes(problems: list[str], where: str, table: Mapping[str, Any]) -> dict[str, Settings]:
+    found = {}
+    for size, fields in table.items():
+        found[str(size)] = _tried(problems, f"{where}.{size}", lambda f=fields: flat(f)) or {}
+    return found
+
+
+def _tried(problems: list[str], where: str, make: Any) -> Any:
+    try:
+        return make()
+    except SpecError as error:
+        problems.append(f"{where}: {error}")
+        return None
+
+
+def _words(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(each) for each in value]
