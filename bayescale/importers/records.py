@@ -32,9 +32,12 @@ def read_folder(folder: Path) -> Source:
     """Columns of all records in a folder, or one folder deeper.
 
     A file that holds one run needs no ``run`` inside: the name of the file stands for it, or that
-    of its folder if the file is called ``record``.
+    of its folder if the file is called ``record``. Where folders hold a ``record.json`` each, as the
+    training harness writes it, the other files in them (specs, logs) are not records.
     """
-    files = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
+    files = sorted(folder.glob("*/record.json")) or sorted(
+        path for pattern in _PATTERNS for path in folder.glob(pattern)
+    )
     if not files:
         inside = sorted(path.name for path in folder.iterdir())
         raise DataError(
@@ -45,12 +48,28 @@ def read_folder(folder: Path) -> Source:
     notes: tuple[str, ...] = ()
     for path in files:
         found, said = _records(path, name=str(path.relative_to(folder)))
-        records += [record if "run" in record else {"run": _id(path), **record} for record in found]
+        for record in found:
+            named = record if "run" in record else {"run": _id(path), **record}
+            records += _readings(named)
         notes += said
     if not records:
         raise DataError(f"The {len(files)} files in `{folder}` hold no record at all.")
     rows_note = "Row 0 is the first record of the first file, by name."
     return Source(folder.name, as_table(records), notes, rows_note)
+
+
+def _readings(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """One record a reading, where a record lists its readings; else the record as it is."""
+    readings = record.get("readings")
+    if not isinstance(readings, list) or not all(isinstance(each, Mapping) for each in readings):
+        return [record]
+    run = {name: value for name, value in record.items() if not isinstance(value, list | Mapping)}
+    run.pop("checksum", None)
+    plain = [
+        {name: value for name, value in each.items() if not isinstance(value, list | Mapping)}
+        for each in readings
+    ]
+    return [{**run, **each} for each in plain] or [run]
 
 
 def _id(path: Path) -> str:

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from training.engine.precision import Place
+from training.device import Place
 
 NOMINAL_TFLOPS = {
     # dense bf16 matrix products, from the makers' data sheets; the first name that fits is taken

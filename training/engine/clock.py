@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from training.engine.precision import Place
+from training.device import Place
 
 Purpose = Literal["train", "eval", "checkpoint", "prepare"]
 PURPOSES: tuple[Purpose, ...] = ("train", "eval", "checkpoint", "prepare")

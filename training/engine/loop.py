@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import Execution, Spec
-from training.engine.precision import Place, place_of
+from training.device import Place, place_of
 from training.engine.progress import Listener
 from training.engine.session import Session
 from training.engine.signals import Preempted, Stopper

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from training.device import Place
 from training.engine.feed import Feed
-from training.engine.precision import Place
 from training.errors import TrainingError
 
 

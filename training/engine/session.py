@@ -14,12 +14,12 @@ from torch import Tensor
 from training import data, models
 from training.bench.peak import measured_peak
 from training.config import Execution, Spec, to_mapping
+from training.device import Place, compiled
 from training.engine import checkpoint
 from training.engine.clock import Clock
 from training.engine.feed import Feed
 from training.engine.member import Member, finite
 from training.engine.memory import Backward
-from training.engine.precision import Place, compiled
 from training.engine.progress import Listener, Phase, Progress, Reporter
 from training.engine.schedule import rate_at, readout_steps, steps_of, tracks_of
 from training.engine.sharded import ShardedWeights

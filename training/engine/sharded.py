@@ -16,8 +16,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from training.config import Spec
+from training.device import Place
 from training.engine.ema import decay_at, exponent_of
-from training.engine.precision import Place
 from training.engine.world import World
 
 

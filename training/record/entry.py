@@ -18,6 +18,7 @@ from training.config import Spec, to_mapping
 from training.errors import RecordError
 from training.models.count import parameter_groups
 from training.record.environment import device_name
+from training.record.rows import flat_readings
 
 if TYPE_CHECKING:
     from training.engine.member import Member
@@ -91,22 +92,6 @@ def record_of(run: Session, member: Member, final: dict[str, Any]) -> dict[str, 
     return record
 
 
-def flat_readings(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a reading, with the run's own facts: what bayescale's schema checks.
-
-    A run without any reading, one that diverged at once, gives one row without a loss.
-    """
-    run = {name: value for name, value in record.items() if _plain(value)}
-    if not record["readings"]:
-        bound = record["diverged"] or {}
-        return [run | {"T": bound.get("tokens") or None}]
-    return [
-        run
-        | {name: value for name, value in reading.items() if value is not None and _plain(value)}
-        for reading in record["readings"]
-    ]
-
-
 def trajectory_of(spec: Spec) -> str:
     """Id shared by runs that differ in length only, under a constant rate: one is the other's start."""
     content = to_mapping(spec)
@@ -173,7 +158,3 @@ def _cost(run: Session) -> dict[str, Any]:
         "pack_size": members,
         "world_size": run.world.size,
     }
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float, bool))

@@ -16,7 +16,7 @@ import torch
 from training.config import Execution, to_mapping
 
 if TYPE_CHECKING:
-    from training.engine.precision import Place
+    from training.device import Place
     from training.engine.world import World
 
 _PACKAGES = ("bayescale", "torch", "numpy", "triton", "ray", "diffusers", "torchmetrics")
