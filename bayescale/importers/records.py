@@ -32,12 +32,12 @@ def read_folder(folder: Path) -> Source:
     """Columns of all records in a folder, or one folder deeper.
 
     A file that holds one run needs no ``run`` inside: the name of the file stands for it, or that
-    of its folder if the file is called ``record``. Where folders hold a ``record.json`` each, as the
-    training harness writes it, the other files in them (specs, logs) are not records.
+    of its folder if the file is called ``record``. Beside a
+    ``record.json``, which the training harness writes, other files are specs and logs.
     """
-    files = sorted(folder.glob("*/record.json")) or sorted(
-        path for pattern in _PATTERNS for path in folder.glob(pattern)
-    )
+    files = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
+    of_runs = {path.parent for path in files if path.name == "record.json"}
+    files = [path for path in files if path.parent not in of_runs or path.name == "record.json"]
     if not files:
         inside = sorted(path.name for path in folder.iterdir())
         raise DataError(

@@ -14,13 +14,22 @@ from typing import Literal
 import torch
 
 from training.config import Data
+from training.data.encoded import Encoded
 from training.data.pool import open_pool
 from training.data.stream import AbstractSource, Stream
 from training.errors import SpecError, nearest
 
 STREAMS: dict[str, str] = {
     "leaves": "training.data.leaves:Leaves",
+    "sprites": "training.data.sprites:Sprites",
     "zipf_mixture": "training.data.mixture:ZipfMixture",
+    "grf": "training.data.grf:GaussianField",
+    "digits": "training.data.digits:Digits",
+    "folder": "training.data.folder:ImageFolder",
+    "video": "training.data.video:VideoFolder",
+    "wds": "training.data.wds:Shards",
+    "hf": "training.data.hf:Hub",
+    "latents": "training.data.latents:LatentFolder",
 }
 """Where each source is defined; imported when it is opened, for some need packages of their own."""
 
@@ -71,6 +80,8 @@ def open_stream(
     source: AbstractSource = getattr(importlib.import_module(module), name).open(
         data, purpose, device
     )
+    if data.encoder is not None:
+        source = Encoded.around(source, data.encoder)
     stream = Stream(source, data, purpose, device)
     rows = _rows(stream, needed)
     if pool is None or rows == 0 or not source.poolable:

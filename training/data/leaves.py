@@ -5,8 +5,8 @@ scale-invariant (Lee, Mumford and Huang 2001). Four attributes of an image (how 
 large, which colours, which shapes) are its caption.
 
 Everything is drawn in whole numbers, 2,048 units to a side and 256 levels to a colour, which
-float32 and int32 hold exactly. So an image is the same bit for bit on a CPU and a GPU, in any batch,
-compiled or not, and its 8-bit pool is not an approximation. The picture does not hang on the
+float32 and int32 hold exactly. So an image is the same bit for bit on a CPU and a GPU, in any
+batch, compiled or not, and its 8-bit pool is not an approximation. The picture does not hang on the
 resolution: at 32 pixels it is a finer rendering of the same scene.
 
 Legend: B images, n leaves, R pixels along a side.

@@ -171,6 +171,6 @@ class ZipfMixture(AbstractKnown):
         return torch.log_softmax(self._joint(y, a, var), dim=1)
 
     def _joint(self, y: Tensor, a: Tensor, var: Tensor) -> Tensor:
-        """Logits log w_k - (a² |mu_k|² - 2 a y mu_k) / (2 s²), ``(B, K)``: without the term in |y|²."""
+        """Logits log w_k - (a² |mu_k|² - 2 a y mu_k) / (2 s²), ``(B, K)``, without |y|²."""
         squares = (self._means**2).sum(1)
         return self.log_weights + (a * (y @ self._means.T) - 0.5 * a**2 * squares) / var

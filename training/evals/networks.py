@@ -65,7 +65,7 @@ def open_network(
 
     try:
         frames(torch.zeros(2, shape.channels, shape.height, shape.width, device=device))
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         side = SIDES[kind]
         raise SpecError(
             f"`{kind}:{path}` does not take float frames (N, 3, {side}, {side}): "

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +126,7 @@ class Validation:
         keep = torch.device("cpu") if 8 * total * stream.shape.numel > _DEVICE_BYTES else device
         t_B = fixed_times(asked.seed, asked.samples, asked.low_t_samples)
         parts: list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]] = []
-        square, content = 0.0, hashlib.sha256()
+        square, content = 0.0, [hashlib.sha256() for _ in range(3)]
         for first, last in _pieces(total, stream.shape.numel):
             index_B = torch.arange(first, last)
             batch = stream.batch(index_B.to(getattr(stream, "device", "cpu")))
@@ -136,8 +135,8 @@ class Validation:
             xt, v = path.mix(x, e, t), path.velocity(x, e, t)
             oracle = _oracle_error(stream, path, xt, v, t)
             square += float(x.double().square().mean()) * (last - first) / total
-            for each in (x, e, t):
-                content.update(each.cpu().contiguous().numpy().tobytes())
+            for hashed, each in zip(content, (x, e, t), strict=True):
+                hashed.update(each.cpu().contiguous().numpy().tobytes())
             parts.append(
                 (
                     xt.to(keep),
@@ -158,8 +157,8 @@ class Validation:
             mean_square=square,
             oracle_B=_cat([part[3] for part in parts]),
             device=device,
-            digest=hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16],
-            content=content.hexdigest()[:16],
+            digest=_joined(map(str, named)),
+            content=_joined(each.hexdigest() for each in content),
         )
 
     def measure(self, predict: Predict) -> list[Measured]:
@@ -314,6 +313,11 @@ def _pieces(total: int, numbers: int) -> list[tuple[int, int]]:
     most = max(1, min(_CHUNK, _CHUNK_NUMBERS // numbers))
     size = -(-total // -(-total // most))
     return [(first, min(first + size, total)) for first in range(0, total, size)]
+
+
+def _joined(parts: Iterable[str]) -> str:
+    """Sixteen hex digits for a list of texts."""
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:16]
 
 
 def _cat(parts: list[Tensor | None]) -> Tensor | None:

@@ -44,9 +44,11 @@ def short(number: float, digits: int = 3) -> str:
 
 
 def clock(time_s: float | None) -> str:
-    """``0:35``, ``1:02:03``, or a dash where unknown."""
+    """``3.2s``, ``0:35``, ``1:02:03``, or a dash where unknown."""
     if time_s is None or not math.isfinite(time_s):
         return "-"
+    if 0 < time_s < 9.95:
+        return f"{time_s:.1f}s"
     whole = max(0, round(time_s))
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from training.shapes import SampleShape
 
 # Assumed share of the peak by core parameters, log-linear between. GPU: gates of the design note
-# (60, 140, 280, 340 of 790 TFLOP/s). CPU: its prototype, one thread. Chosen, not measured here.
+# (60, 140, 280, 340 of 790 TFLOP/s) over the data sheet peak. CPU: measured, two workers of one
+# thread on two shared cores with AVX-512, 1,024 tokens a batch; other machines will differ.
 MFU_GPU = ((1e6, 0.06), (1e7, 0.14), (1e8, 0.28), (5e8, 0.34))
-MFU_CPU = ((5e3, 0.05), (2e4, 0.09), (3e5, 0.24), (5e6, 0.40))
+MFU_CPU = ((5e3, 0.10), (2e4, 0.17), (5e4, 0.24), (1.5e5, 0.38), (2e6, 0.48))
+START_S = 0.5
+"""Of a run in a worker that is there: model, validation set, records. Chosen."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def cost_of(spec: Spec, throughput: Throughput, *, price_per_hour: float | None 
         batch_tokens=spec.optimiser.batch_samples * per_sample,
         flops=flops,
         eval_flops=evaluation,
-        hours=(flops + evaluation) / throughput.at(N) / 3600,
+        hours=((flops + evaluation) / throughput.at(N) + START_S) / 3600,
         price_per_hour=price_per_hour,
     )
 
@@ -159,7 +162,7 @@ def one_core_peak() -> float:
 
     import training.engine  # noqa: F401  (it and the bench import each other; this order works)
     from training.bench.peak import measured_peak
-    from training.engine.precision import Place
+    from training.device import Place
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -21,8 +21,13 @@ PSEUDO = ("size", "scaling", "batch_tokens")
 """
 
 
-def flat(block: Mapping[str, Any], *, also: tuple[str, ...] = ()) -> dict[str, Any]:
+def flat(
+    block: Mapping[str, Any], *, also: tuple[str, ...] = (), problems: list[str] | None = None
+) -> dict[str, Any]:
     """Nested tables as dotted names, short names in full; words of `also` stay as they are.
+
+    What is wrong with a name goes into `problems`, so that all of it is found; without that list
+    the first one is raised.
 
     Examples
     --------
@@ -31,9 +36,15 @@ def flat(block: Mapping[str, Any], *, also: tuple[str, ...] = ()) -> dict[str, A
     """
     found: dict[str, Any] = {}
     for name, value in _leaves(block):
-        known = name if name in also else name_of(name, also=also)
-        if known in found:
-            raise SpecError(f"`{known}` is given twice; leave one out.")
+        try:
+            known = name if name in also else name_of(name, also=also)
+            if known in found:
+                raise SpecError(f"`{known}` is given twice; leave one out.")
+        except SpecError as error:
+            if problems is None:
+                raise
+            problems.append(str(error))
+            continue
         found[known] = value
     return found
 

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,34 +155,37 @@ def sweep_of(
     checked: bool = False,
 ) -> Sweep:
     """The runs of a sweep given as the nested mapping that its file would hold."""
-    problems = [
-        f"{source}: unknown section `{name}`; {nearest(name, TOP)}"
-        for name in content
-        if name not in TOP
-    ]
+    found = _Problems(source)
+    for name in content:
+        if name not in TOP:
+            found.add("", f"unknown section `{name}`; {nearest(name, TOP)}")
     blocks = content.get("runs", [])
     if not isinstance(blocks, list) or not blocks:
-        problems.append(f"{source}: no `[[runs]]` block, so there is nothing to run.")
+        found.add("", "no `[[runs]]` block, so there is nothing to run.")
         blocks = []
-    common = _tried(problems, f"{source}, [base]", lambda: flat(content.get("base", {}))) or {}
-    above = _tried(problems, "--set", lambda: flat(overrides or {})) or {}
-    sizes = _sizes(problems, f"{source}, [sizes]", content.get("sizes", {}))
+    common = found.flat("[base]", content.get("base", {}))
+    above = found.flat("--set", overrides or {})
+    sizes = {
+        str(size): found.flat(f"[sizes.{size}]", fields)
+        for size, fields in content.get("sizes", {}).items()
+    }
     points: list[Point] = []
     for index, block in enumerate(blocks):
         name = str(block.get("name") or block.get("kind") or f"runs{index + 1}")
-        where = f"{source}, block `{name}`"
-        expanded = _tried(problems, where, lambda b=block: _expand(b, common, sizes, above)) or []
         tags = (*_words(content.get("tags", [])), *_words(block.get("tags", [])))
-        for settings in expanded:
-            spec = _tried(problems, where, lambda s=settings: spec_of(s))
-            if spec is not None:
+        for settings in _expand(block, common, sizes, above, lambda say, n=name: found.add(n, say)):
+            try:
+                spec = spec_of(settings)
+                impossible = _impossible(spec) if checked else []
+            except SpecError as error:
+                impossible = [str(error)]
+            for problem in impossible:
+                found.add(name, problem)
+            if not impossible:
                 held_out = bool(block.get("held_out", False))
                 size = str(settings.get("size", ""))
                 points.append(Point(spec, (name,), tags, held_out, size))
-    if checked:
-        problems += _impossible(source, points)
-    if problems:
-        raise SweepErrors(problems)
+    found.raise_any()
     name = str(content.get("name") or Path(source).stem)
     return Sweep(name, source, tuple(merged(points)), tuple(notes))
 
@@ -215,61 +218,92 @@ def toml(path: Path) -> dict[str, Any]:
 
 
 def _expand(
-    block: Mapping[str, Any], common: Settings, sizes: Mapping[str, Settings], above: Settings
+    block: Mapping[str, Any],
+    common: Settings,
+    sizes: Mapping[str, Settings],
+    above: Settings,
+    say: Callable[[str], None],
 ) -> list[Settings]:
     """Settings of the runs of a block: base < sizes < block < its sizes < axes < ``--set``."""
-    kind = block.get("kind", "grid")
+    kind = str(block.get("kind", "grid"))
     if kind not in kinds.KINDS:
-        raise SpecError(f"Unknown kind `{kind}`; {nearest(str(kind), kinds.KINDS)}")
+        say(f"Unknown kind `{kind}`; {nearest(kind, kinds.KINDS)}")
+        return []
     words = kinds.WORDS.get(kind, ())
     extra = {name: block[name] for name in words if name in block}
     own = {k: v for k, v in block.items() if k not in RESERVED and k not in words}
-    fixed, axes = kinds.axes_of(flat(own, also=(*RESERVED, *words)))
-    own_sizes = {str(k): flat(v) for k, v in block.get("sizes", {}).items()}
-    axes = {name: values for name, values in axes.items() if name not in above}
-    pairs = kinds.zipped(block.get("zip", {}))
+    problems: list[str] = []
+    flattened = flat(own, also=(*RESERVED, *words), problems=problems)
+    own_sizes = {str(k): flat(v, problems=problems) for k, v in block.get("sizes", {}).items()}
+    for problem in problems:
+        say(problem)
     found = []
+    try:
+        fixed, axes = kinds.axes_of(flattened)
+        axes = {name: values for name, values in axes.items() if name not in above}
+        pairs = kinds.zipped(block.get("zip", {}))
+    except SpecError as error:
+        say(str(error))
+        return []
     for pair in pairs:
         one_size = {**common, **fixed, **pair, **above}.get("size")
-        size_names = axes.get("size", [one_size])
-        for size in dict.fromkeys(map(str, [*size_names, *_places(extra)])):
+        for size in dict.fromkeys(map(str, [*axes.get("size", [one_size]), *_places(extra)])):
             here = {**common, **sizes.get(size, {}), **fixed, **own_sizes.get(size, {}), **pair}
             if size in map(str, axes.get("size", [])):
                 here["size"] = size
-            for settings in kinds.KINDS[kind]({**here, **above}, axes, extra):
-                whole = {**here, **settings, **above}
-                if str(whole.get("size")) == size:
-                    found.append(whole)
+            try:
+                expanded = kinds.KINDS[kind]({**here, **above}, axes, extra)
+            except SpecError as error:
+                say(str(error))
+                continue
+            whole = [{**here, **settings, **above} for settings in expanded]
+            found += [settings for settings in whole if str(settings.get("size")) == size]
     return found
 
 
-def _impossible(source: str, points: Iterable[Point]) -> list[str]:
+class _Problems:
+    """What is wrong, with the blocks it is wrong in."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.where: dict[str, list[str]] = {}
+
+    def add(self, block: str, problem: str) -> None:
+        places = self.where.setdefault(problem, [])
+        if block not in places:
+            places.append(block)
+
+    def flat(self, section: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        problems: list[str] = []
+        found = flat(fields, problems=problems)
+        for problem in problems:
+            self.add(section, problem)
+        return found
+
+    def raise_any(self) -> None:
+        if self.where:
+            raise SweepErrors(
+                f"{self._place(places)}: {problem}" for problem, places in self.where.items()
+            )
+
+    def _place(self, places: list[str]) -> str:
+        named = [each for each in places if each]
+        if not named:
+            return self.source
+        if named[0].startswith(("[", "-")):
+            return f"{self.source}, {named[0]}"
+        blocks = ", ".join(f"`{each}`" for each in named)
+        return f"{self.source}, block{'s' if len(named) > 1 else ''} {blocks}"
+
+
+def _impossible(spec: Spec) -> list[str]:
     from training.sweep.check import problems_of
 
-    return [
-        f"{source}, block `{point.blocks[0]}`: {problem}"
-        for point in points
-        for problem in problems_of(point.spec)
-    ]
+    return problems_of(spec)
 
 
 def _places(extra: Mapping[str, Any]) -> list[Any]:
     return [place["size"] for place in extra.get("at", []) if "size" in place]
-
-
-def _sizes(problems: list[str], where: str, table: Mapping[str, Any]) -> dict[str, Settings]:
-    found = {}
-    for size, fields in table.items():
-        found[str(size)] = _tried(problems, f"{where}.{size}", lambda f=fields: flat(f)) or {}
-    return found
-
-
-def _tried(problems: list[str], where: str, make: Any) -> Any:
-    try:
-        return make()
-    except SpecError as error:
-        problems.append(f"{where}: {error}")
-        return None
 
 
 def _words(value: Any) -> list[str]:

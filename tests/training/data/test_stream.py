@@ -15,7 +15,12 @@ PROCEDURAL = [
     Data("leaves", 16),
     Data("leaves", 24, captions="sparse"),
     Data("leaves", 8, captions="none"),
+    Data("sprites", 16, frames=8),
+    Data("sprites", 12, frames=3, captions="sparse"),
     Data("zipf_mixture", 8, options={"templates": 64}),
+    Data("grf", 16),
+    Data("grf", 12, frames=5, options={"channels": 1}),
+    Data("digits", 8),
 ]
 
 
