@@ -1,0 +1,347 @@
+"""Precomputed VAE latents: memory-mapped shards and a manifest. The way to train on anything real.
+
+A folder holds ``manifest.json`` and shards of up to some thousand samples, each either one
+``.safetensors`` file (tensor ``x``, perhaps ``text``) or ``.npy`` files (``name.npy``, perhaps
+``name.text.npy``), perhaps with ``name.captions.jsonl``, one JSON string or pair (dense, sparse) a
+line. The model sees ``(x - shift) * scale``. `write_latents` makes such a folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.config import Data
+from training.data.items import AbstractReader, Items, folder_of, opened
+from training.errors import DataSourceError
+
+FORMAT = "bayescale-latents-1"
+_NAMES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "BF16": np.uint16}
+_WORDS = {"float16": "F16", "float32": "F32", "bfloat16": "BF16"}
+
+
+class Latents(NamedTuple):
+    """A batch for `write_latents`: ``x`` (B, C, H, W) or (B, C, F, H, W), and perhaps captions
+    (text, or pairs of a dense and a sparse one) or embeddings ``text`` (B, n_text, width).
+    """
+
+    x: Tensor
+    captions: Sequence[str | tuple[str, str]] | None = None
+    text: Tensor | None = None
+
+
+def write_latents(
+    folder: Path | str,
+    batches: Iterable[Latents],
+    *,
+    vae_name: str,
+    vae_sha256: str,
+    scale: float = 1.0,
+    shift: float = 0.0,
+    dtype: Literal["float16", "float32", "bfloat16"] = "float16",
+    file_format: Literal["safetensors", "npy"] = "safetensors",
+) -> Path:
+    """Write a folder of latents, one shard a batch, and give back the path of its manifest.
+
+    Parameters
+    ----------
+    folder : path
+        Made; must not hold a manifest yet.
+    batches : iterable of Latents
+        As they come from the encoder; each becomes a shard, so some thousand samples are sensible.
+    vae_name, vae_sha256 : str
+        Which encoder, and the hash of its weights: latents of two encoders must not be mixed up.
+    scale, shift : float
+        The model sees ``(x - shift) * scale``, which should have a standard deviation near 1.
+    dtype : str
+        How numbers are kept. ``bfloat16`` only in safetensors.
+    file_format : {"safetensors", "npy"}
+        Of the shards.
+    """
+    folder = Path(folder)
+    if (folder / "manifest.json").exists():
+        raise DataSourceError(f"`{folder}` has a manifest already. Choose another folder.")
+    if dtype == "bfloat16" and file_format == "npy":
+        raise DataSourceError("`.npy` knows no bfloat16: write safetensors, or float16.")
+    folder.mkdir(parents=True, exist_ok=True)
+    shards: list[dict[str, Any]] = []
+    shapes = set()
+    for number, batch in enumerate(batches):
+        x = batch.x if batch.x.ndim == 5 else batch.x.unsqueeze(2)
+        tensors = {"x": _raw(x, dtype)}
+        if batch.text is not None:
+            tensors["text"] = _raw(batch.text, dtype)
+        files = _write_shard(folder, f"{number:05d}", tensors, dtype, file_format)
+        if batch.captions is not None:
+            path = folder / f"{number:05d}.captions.jsonl"
+            path.write_text("".join(json.dumps(each) + "\n" for each in batch.captions))
+            files.append(path.name)
+        shapes.add(
+            (tuple(x.shape[1:]), None if batch.text is None else tuple(batch.text.shape[1:]))
+        )
+        shards.append({"count": len(x), "sha256": {name: _sha256(folder / name) for name in files}})
+    if len(shapes) != 1:
+        raise DataSourceError(
+            f"Batches have {len(shapes)} shapes (array, text): {sorted(map(str, shapes))}; one was "
+            "expected."
+        )
+    ((array, text),) = shapes
+    manifest = {
+        "format": FORMAT,
+        "shape": array,
+        "text_shape": text,
+        "dtype": dtype,
+        "scale": scale,
+        "shift": shift,
+        "vae": {"name": vae_name, "sha256": vae_sha256},
+        "shards": shards,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    return folder / "manifest.json"
+
+
+@dataclass(frozen=True)
+class LatentReader(AbstractReader):
+    """Samples of memory-mapped shards, in the order of the manifest."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    shards: tuple[Mapping[str, np.ndarray], ...]
+    captions: tuple[Sequence[Any] | None, ...]
+    ends: tuple[int, ...]
+    address: str
+    eight_bit = False
+    poolable = False  # it is a memory map
+    x_type = torch.float32
+
+    @property
+    def array(self) -> tuple[int, int, int, int]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """(channels, frames, height, width) of the latent."""
+        channels, frames, height, width = self.manifest["shape"]
+        return (channels, frames, height, width)
+
+    @property
+    def total(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Samples of all shards."""
+        return self.ends[-1]
+
+    def read(self, item: int) -> Tensor:
+        """One latent, shifted and scaled."""
+        shard, row = self._place(item)
+        x = self._tensor(self.shards[shard]["x"][row])
+        return (x - self.manifest["shift"]) * self.manifest["scale"]
+
+    def name(self, item: int) -> str:
+        """Folder, shard and row."""
+        shard, row = self._place(item)
+        return f"{self.folder}, shard {shard}, row {row}"
+
+    def caption(self, item: int, kind: str) -> str | None:
+        """The caption of a sample."""
+        shard, row = self._place(item)
+        captions = self.captions[shard]
+        if captions is None:
+            return None
+        found = captions[row]
+        if isinstance(found, str):
+            return found if kind == "dense" else None
+        return found[0 if kind == "dense" else 1]
+
+    def embedding(self, item: int) -> Tensor | None:
+        """The embedding of its caption."""
+        shard, row = self._place(item)
+        text = self.shards[shard].get("text")
+        return None if text is None else self._tensor(text[row])
+
+    def _place(self, item: int) -> tuple[int, int]:
+        shard = bisect_right(self.ends, item)
+        return shard, item - (self.ends[shard - 1] if shard else 0)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.array(array))
+        return (tensor.view(torch.bfloat16) if tensor.dtype == torch.uint16 else tensor).float()
+
+
+@dataclass(frozen=True)
+class LatentFolder:
+    """The stream ``latents``. ``data.resolution`` and ``data.frames`` count cells of the latent.
+
+    Options: those of `COMMON`, and `verify` (True): hash every shard when it is opened first.
+    """
+
+    @staticmethod
+    def open(data: Data, purpose: str, device: torch.device) -> Items:
+        """The source that `data` asks for."""
+        del device
+        return opened(_reader, data, purpose, verify=True, workers=1)
+
+
+def _reader(data: Data, options: dict[str, Any]) -> LatentReader:
+    folder = folder_of(data)
+    manifest = _manifest(folder)
+    shape = tuple(manifest["shape"])
+    if shape[1:] != (data.frames, data.resolution, data.resolution):
+        raise DataSourceError(
+            f"Latents in `{folder}` are {shape} (channels, frames, height, width); `data.frames` = "
+            f"{data.frames} and `data.resolution` = {data.resolution} ask for {shape[:1]} + "
+            f"{(data.frames, data.resolution, data.resolution)}. Set them to what is there: they "
+            "count cells of the latent, not pixels."
+        )
+    shards, captions = [], []
+    for number, shard in enumerate(manifest["shards"]):
+        for name, said in shard["sha256"].items():
+            _check(folder / name, said, options["verify"])
+        shards.append(_mapped(folder, number, shard, manifest))
+        captions.append(_captions(folder, number, shard))
+    hashes = json.dumps([each["sha256"] for each in manifest["shards"]], sort_keys=True)
+    address = hashlib.sha256(hashes.encode()).hexdigest()[:16]
+    ends = tuple(accumulate(shard["count"] for shard in manifest["shards"]))
+    return LatentReader(folder, manifest, tuple(shards), tuple(captions), ends, address)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise DataSourceError(
+            f"`{folder}` has no `manifest.json`. `training.data.latents.write_latents` makes one."
+        )
+    try:
+        manifest = json.loads(path.read_text())
+        wanted = {"format", "shape", "dtype", "scale", "shift", "vae", "shards"}
+        lacking = sorted(wanted - set(manifest))
+    except (ValueError, TypeError) as error:
+        raise DataSourceError(f"`{path}` is no JSON object: {error}.") from error
+    if lacking:
+        raise DataSourceError(f"`{path}` lacks " + ", ".join(f"`{each}`" for each in lacking) + ".")
+    if manifest["format"] != FORMAT:
+        raise DataSourceError(f"`{path}` is of format `{manifest['format']}`, not `{FORMAT}`.")
+    if len(manifest["shape"]) != 4 or not manifest["shards"]:
+        raise DataSourceError(
+            f"`{path}`: `shape` is {manifest['shape']} and there are {len(manifest['shards'])} "
+            "shards; (channels, frames, height, width) and at least one shard were expected."
+        )
+    return manifest
+
+
+def _check(path: Path, said: str, verify: bool) -> None:
+    if not path.exists():
+        raise DataSourceError(f"`{path}` is missing; the manifest lists it.")
+    about = path.stat()
+    if verify and (found := _hash_once(path, about.st_size, about.st_mtime_ns)) != said:
+        raise DataSourceError(
+            f"`{path}` has the SHA-256 {found[:16]}...; the manifest says {said[:16]}... The shard "
+            "was changed or damaged: copy or encode it again."
+        )
+
+
+def _mapped(
+    folder: Path, number: int, shard: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    name = f"{number:05d}"
+    if f"{name}.safetensors" in shard["sha256"]:
+        tensors = _map_safetensors(folder / f"{name}.safetensors")
+    else:
+        tensors = {
+            kind: np.load(folder / file, mmap_mode="r", allow_pickle=False)
+            for kind, file in (("x", f"{name}.npy"), ("text", f"{name}.text.npy"))
+            if file in shard["sha256"]
+        }
+    wanted = {"x": manifest["shape"], "text": manifest.get("text_shape")}
+    for kind, columns in wanted.items():
+        if columns is None:
+            continue
+        found = tuple(tensors[kind].shape) if kind in tensors else None
+        if found != (shard["count"], *columns):
+            raise DataSourceError(
+                f"Shard {name} of `{folder}` has `{kind}` of shape {found}; the manifest says "
+                f"{(shard['count'], *columns)}. Write the folder again."
+            )
+    return tensors
+
+
+def _captions(folder: Path, number: int, shard: Mapping[str, Any]) -> list[Any] | None:
+    name = f"{number:05d}.captions.jsonl"
+    if name not in shard["sha256"]:
+        return None
+    lines = [json.loads(line) for line in (folder / name).read_text().splitlines()]
+    if len(lines) != shard["count"]:
+        raise DataSourceError(
+            f"`{folder / name}` has {len(lines)} captions; the manifest says {shard['count']}."
+        )
+    return lines
+
+
+def _raw(tensor: Tensor, dtype: str) -> np.ndarray:
+    tensor = tensor.detach().cpu().to(getattr(torch, dtype)).contiguous()
+    return (tensor.view(torch.uint16) if dtype == "bfloat16" else tensor).numpy()
+
+
+def _write_shard(
+    folder: Path, name: str, tensors: Mapping[str, np.ndarray], dtype: str, file_format: str
+) -> list[str]:
+    if file_format == "npy":
+        for kind, array in tensors.items():
+            np.save(folder / (f"{name}.npy" if kind == "x" else f"{name}.{kind}.npy"), array)
+        return [f"{name}.npy" if kind == "x" else f"{name}.{kind}.npy" for kind in tensors]
+    header, at = {}, 0
+    for kind, array in tensors.items():
+        header[kind] = {
+            "dtype": _WORDS[dtype],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
+        at += array.nbytes
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)  # tensors begin at a multiple of 8 bytes
+    with (folder / f"{name}.safetensors").open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for array in tensors.values():
+            file.write(array.tobytes())
+    return [f"{name}.safetensors"]
+
+
+def _map_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Tensors of a file as memory maps. The format is a length, a JSON header, and raw numbers."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        return {
+            kind: np.memmap(
+                path,
+                mode="r",
+                dtype=_NAMES[about["dtype"]],
+                offset=8 + length + about["data_offsets"][0],
+                shape=tuple(about["shape"]),
+            )
+            for kind, about in header.items()
+            if math.prod(about["shape"])
+        }
+    except (ValueError, KeyError, OverflowError) as error:
+        raise DataSourceError(
+            f"`{path}` cannot be read as safetensors of float16, float32 or bfloat16: {error}."
+        ) from error
+
+
+@functools.lru_cache(maxsize=4096)
+def _hash_once(path: Path, size: int, time_ns: int) -> str:
+    del size, time_ns  # a file that changed is hashed again
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
