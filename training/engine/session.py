@@ -199,6 +199,7 @@ class Session:
                             member.folder.path,
                         )  # fmt: skip
         self.clock.lap("train")
+        self.peak = measured_peak(self.place)  # again: at the start the machine may have been busy
         if self.world.first:
             for member, measures in zip(self.members, final, strict=True):
                 member.folder.write_record(record_of(self, member, measures))
