@@ -19,7 +19,7 @@ import signal
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,11 @@ class RayPool(AbstractPool):
         self.ray = _imported()
         self.root, self.engine, self.workers = root, engine, workers
         self.execution = dataclasses.replace(execution, threads=execution.threads or 1)
+        # Ray prints what its machines say to stdout, which is for data
+        (root / "workers").mkdir(parents=True, exist_ok=True)
+        self._talk = (root / "workers" / "ray.log").open("a")
+        self._aside = redirect_stdout(self._talk)
+        self._aside.__enter__()
         self.mine = not self.ray.is_initialized()
         if self.mine:
             _connect(self.ray, address, workers)
@@ -131,6 +136,8 @@ class RayPool(AbstractPool):
             self.ray.kill(self._relay)
         if self.mine:
             self.ray.shutdown()
+        self._aside.__exit__(None, None, None)
+        self._talk.close()
 
     def _outcome(self, reference: Any) -> Outcome:
         errors = self.ray.exceptions
@@ -141,8 +148,8 @@ class RayPool(AbstractPool):
         except errors.RayTaskError as error:  # not the run's fault: `attempt` returns those
             return Outcome("failed", error=str(error.cause or error).strip().splitlines()[-1])
         except errors.RayError as error:
-            first = str(error).strip().splitlines()[0]
-            return Outcome("died", error=f"The worker was lost ({type(error).__name__}: {first})")
+            first = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
+            return Outcome("died", error=f"{first} ({type(error).__name__}).")
         if outcome.files:
             keep(self.root, outcome.files)
         return dataclasses.replace(outcome, files=None)

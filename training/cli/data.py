@@ -1,0 +1,93 @@
+"""Data streams there are, and pictures of what one gives.
+
+python -m training data
+python -m training data leaves --pictures leaves.png --set resolution=32
+python -m training data sprites --pictures sprites.png --set frames=8
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from training.cli.execution import overrides_of
+from training.cli.text import table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``data``."""
+    parser.add_argument("name", nargs="?", metavar="STREAM", help="one of them; none: list all")
+    parser.add_argument("--pictures", metavar="OUT.png", help="draw samples with their captions")
+    parser.add_argument("--count", type=int, default=16, metavar="K", help="samples (default 16)")
+    parser.add_argument("--from", type=int, default=0, metavar="I", dest="first",
+                        help="number of the first sample (default 0)")  # fmt: skip
+    parser.add_argument("--purpose", choices=("train", "validation"), default="train")
+    parser.add_argument("--set", action="append", metavar="FIELD=VALUE", dest="fields",
+                        help="a field of the data: resolution, frames, captions, path ...")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the streams, or show one."""
+    if args.name is None:
+        return _list()
+    import torch
+
+    from training.data import open_stream
+    from training.errors import SpecError
+    from training.sweep.fields import flat, spec_of
+
+    if args.count < 1:
+        raise SpecError(f"--count is {args.count}; at least 1 was expected.")
+    fields = {
+        name if name.startswith("data.") else f"data.{name}": value
+        for name, value in overrides_of(args.fields).items()
+    }
+    data = spec_of(flat({"data.name": args.name, **fields})).data
+    stream = open_stream(data, args.purpose)
+    count = min(args.count, stream.size or args.count)
+    index = torch.arange(args.first, args.first + count)
+    captions = stream.describe(index)
+    print(_facts(stream), file=sys.stderr)
+    for number, caption in zip(index.tolist(), captions, strict=True):
+        print(f"{number}\t{caption}")
+    if args.pictures:
+        from training.evals.pictures import picture
+
+        path = picture(stream.batch(index).x, args.pictures, captions=captions)
+        print(f"{count} samples drawn: {path}", file=sys.stderr)
+    return 0
+
+
+def _facts(stream) -> str:  # type: ignore[no-untyped-def]
+    shape = stream.shape
+    array = f"{shape.frames} frames of " if shape.frames > 1 else ""
+    size = "without end" if stream.size is None else f"{stream.size:,} samples"
+    text = {
+        "none": "no captions",
+        "tokens": f"captions of {shape.text_length} tokens out of {shape.text_size} words",
+        "embeddings": f"captions of {shape.text_length} embeddings of width {shape.text_size}",
+    }[shape.text]
+    return f"{array}{shape.height}x{shape.width}x{shape.channels}, {size}, {text}"
+
+
+def _list() -> int:
+    from training.data import STREAMS
+
+    rows = []
+    for name, opener in STREAMS.items():
+        words, problem = _first_line(opener)
+        rows.append({"stream": name, "what": words or problem})
+    print(table(rows, ["stream", "what"], left=2))
+    return 0
+
+
+def _first_line(opener: str) -> tuple[str, str]:
+    """First line of the docstring of a source, or why it cannot be loaded."""
+    import importlib
+
+    module, _, name = opener.partition(":")
+    try:
+        documented = getattr(importlib.import_module(module), name).__doc__ or ""
+    except ImportError as error:
+        return "", f"(not available: {error})"
+    return documented.strip().splitlines()[0] if documented else "", "-"
