@@ -12,6 +12,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -61,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
     for finding in examined(Path(args.out), args.ray):
         findings.append(finding)
         if args.format == "table":
-            print(f"{finding.level:<8} {finding.subject:<9} {finding.found}", flush=True)
+            print(f"{finding.level:<8} {finding.subject:<11} {finding.found}", flush=True)
             if finding.way_out:
-                print(f"{'':<18} {finding.way_out}", flush=True)
+                print(f"{'':<20} {finding.way_out}", flush=True)
     if args.format == "json":
         print(as_json([finding._asdict() for finding in findings]))
     bad = sum(finding.level == "FAIL" for finding in findings)
@@ -89,8 +90,6 @@ def examined(out: Path, ray_address: str | None = None) -> Iterator[Finding]:
 
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 12):
-        return Finding("FAIL", "python", version, "Python 3.12 or newer is needed.")
     return Finding("OK", "python", version)
 
 
@@ -184,11 +183,10 @@ def _ray(address: str | None) -> Finding:
     """Whether a cluster answers; without an address none needs to."""
     import socket
 
-    named = address or os.environ.get("RAY_ADDRESS")
+    note = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"  # left by `ray start`
+    named = address or os.environ.get("RAY_ADDRESS") or (note.exists() and note.read_text().strip())
     if not named:
-        return Finding(
-            "OK", "cluster", "none named; a sweep finds one that runs here, or starts it"
-        )
+        return Finding("OK", "cluster", "none runs here; a sweep with --executor ray starts one")
     host, _, port = named.removeprefix("ray://").rpartition(":")
     try:
         with socket.create_connection((host or "127.0.0.1", int(port)), timeout=3):
