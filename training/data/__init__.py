@@ -77,8 +77,9 @@ def open_stream(
         raise SpecError(f"Unknown stream `{data.name}`; {nearest(data.name, STREAMS)}")
     module, _, name = STREAMS[data.name].partition(":")
     device = torch.device(device)
+    drawn_on = torch.device("cpu") if device.type == "mps" else device  # mps lacks float64
     source: AbstractSource = getattr(importlib.import_module(module), name).open(
-        data, purpose, device
+        data, purpose, drawn_on
     )
     if data.encoder is not None:
         source = Encoded.around(source, data.encoder)

@@ -27,6 +27,7 @@ class DigitReader(AbstractReader):
     address = "scikit-learn"
     eight_bit = False
     poolable = False
+    slow = False
     x_type = torch.float32
 
     @property
@@ -56,7 +57,7 @@ class Digits:
     def open(data: Data, purpose: str, device: torch.device) -> Items:
         """The source that `data` asks for."""
         del device
-        own = {"text_length": 1, "vocabulary": 256, "workers": 1}
+        own = {"text_length": 1, "vocabulary": 256}
         return opened(_digits, data, purpose, **own)
 
 

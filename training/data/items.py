@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training import rng
 from training.config import Data
 from training.data.captions import hashed
 from training.data.options import options_of
+from training.data.order import shuffled
 from training.data.stream import AbstractSource, Raw
 from training.errors import DataSourceError, SpecError
 from training.shapes import SampleShape
@@ -35,7 +35,6 @@ COMMON: dict[str, Any] = {
     "text_length": 16,
     "vocabulary": 4096,
     "text": "captions",  # or "embeddings", where they lie beside the data
-    "workers": 0,  # threads that decode; 0: one per core, at most 8
 }
 """Options of every stream of users' data, with their defaults."""
 
@@ -54,6 +53,7 @@ class AbstractReader(abc.ABC):
     poolable: bool = True
     x_type: torch.dtype = torch.uint8
     captioned: bool = True
+    slow: bool = True  # worth several threads
 
     @abc.abstractmethod
     def read(self, item: int) -> np.ndarray | Tensor:
@@ -118,7 +118,7 @@ class Items(AbstractSource):
     @property
     def address(self) -> str:
         """What the reader says, the split and the captions."""
-        options = "/".join(str(self.options[name]) for name in COMMON if name != "workers")
+        options = "/".join(str(self.options[name]) for name in COMMON)
         return (
             f"{self.data.name}-1/{self.reader.address}/{self.shape.array}/{self.data.captions}/"
             f"{self.purpose}/{options}"
@@ -128,7 +128,7 @@ class Items(AbstractSource):
         """Numbers of the items: validation has the first ones of a fixed shuffle."""
         total = self.reader.total
         offset = 0 if self.purpose == "validation" else total - self.size
-        return rng.permuted(0, "data/split", position.cpu() + offset, total).tolist()
+        return shuffled(0, "data/split", position.cpu() + offset, total).tolist()
 
     def make(self, position: Tensor) -> Raw:
         """The items at `position`, on the CPU."""
@@ -225,7 +225,7 @@ class Items(AbstractSource):
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor | None:
-        count = self.options["workers"] or min(8, os.cpu_count() or 1)
+        count = min(8, os.cpu_count() or 1) if self.reader.slow else 1
         return ThreadPoolExecutor(count) if count > 1 else None
 
 

@@ -8,10 +8,11 @@ line. The model sees ``(x - shift) * scale``. `write_latents` makes such a folde
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
 import json
 import math
+import os
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,6 +125,7 @@ class LatentReader(AbstractReader):
     address: str
     eight_bit = False
     poolable = False  # it is a memory map
+    slow = False
     x_type = torch.float32
 
     @property
@@ -178,17 +180,19 @@ class LatentReader(AbstractReader):
 class LatentFolder:
     """The stream ``latents``. ``data.resolution`` and ``data.frames`` count cells of the latent.
 
-    Options: those of `COMMON`, and `verify` (True): hash every shard when it is opened first.
+    Options: those of `COMMON`. Each shard is hashed when it is opened for the first time; that it
+    was found good is kept in ``.verified.json`` beside it, where the folder can be written.
     """
 
     @staticmethod
     def open(data: Data, purpose: str, device: torch.device) -> Items:
         """The source that `data` asks for."""
         del device
-        return opened(_reader, data, purpose, verify=True, workers=1)
+        return opened(_reader, data, purpose)
 
 
 def _reader(data: Data, options: dict[str, Any]) -> LatentReader:
+    del options
     folder = folder_of(data)
     manifest = _manifest(folder)
     shape = tuple(manifest["shape"])
@@ -199,10 +203,9 @@ def _reader(data: Data, options: dict[str, Any]) -> LatentReader:
             f"{(data.frames, data.resolution, data.resolution)}. Set them to what is there: they "
             "count cells of the latent, not pixels."
         )
+    _verify(folder, manifest["shards"])
     shards, captions = [], []
     for number, shard in enumerate(manifest["shards"]):
-        for name, said in shard["sha256"].items():
-            _check(folder / name, said, options["verify"])
         shards.append(_mapped(folder, number, shard, manifest))
         captions.append(_captions(folder, number, shard))
     hashes = json.dumps([each["sha256"] for each in manifest["shards"]], sort_keys=True)
@@ -235,15 +238,34 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _check(path: Path, said: str, verify: bool) -> None:
-    if not path.exists():
-        raise DataSourceError(f"`{path}` is missing; the manifest lists it.")
-    about = path.stat()
-    if verify and (found := _hash_once(path, about.st_size, about.st_mtime_ns)) != said:
-        raise DataSourceError(
-            f"`{path}` has the SHA-256 {found[:16]}...; the manifest says {said[:16]}... The shard "
-            "was changed or damaged: copy or encode it again."
-        )
+def _verify(folder: Path, shards: Sequence[Mapping[str, Any]]) -> None:
+    """Hash what was not found good before; a file that was touched since counts as new."""
+    said = {name: sha for shard in shards for name, sha in shard["sha256"].items()}
+    good = _found_good(folder)
+    for name, sha in said.items():
+        path = folder / name
+        if not path.exists():
+            raise DataSourceError(f"`{path}` is missing; the manifest lists it.")
+        mark = f"{path.stat().st_size}/{path.stat().st_mtime_ns}/{sha}"
+        if good.get(name) == mark:
+            continue
+        if (found := _sha256(path)) != sha:
+            raise DataSourceError(
+                f"`{path}` has the SHA-256 {found[:16]}...; the manifest says {sha[:16]}... The "
+                "shard was changed or damaged: copy or encode it again."
+            )
+        good[name] = mark
+    with contextlib.suppress(OSError):  # a folder that cannot be written is hashed every time
+        beside = folder / f".verified.{os.getpid()}"
+        beside.write_text(json.dumps(good))
+        beside.replace(folder / ".verified.json")
+
+
+def _found_good(folder: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((folder / ".verified.json").read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _mapped(
@@ -334,12 +356,6 @@ def _map_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise DataSourceError(
             f"`{path}` cannot be read as safetensors of float16, float32 or bfloat16: {error}."
         ) from error
-
-
-@functools.lru_cache(maxsize=4096)
-def _hash_once(path: Path, size: int, time_ns: int) -> str:
-    del size, time_ns  # a file that changed is hashed again
-    return _sha256(path)
 
 
 def _sha256(path: Path) -> str:

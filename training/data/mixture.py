@@ -10,6 +10,7 @@ E[v | x_t] = a' m + (a a' sigma² + b b') / s² (x_t - a m), with m = sum_k p(k 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -125,7 +126,7 @@ class ZipfMixture(AbstractKnown):
         y = x.to(self.device).double().flatten(1)
         one, var = torch.ones(len(y), 1, dtype=y.dtype, device=y.device), self.sigma**2
         square = (y**2).sum(1) / var
-        constant = self.shape.numel * torch.log(torch.tensor(2.0 * torch.pi * var))
+        constant = self.shape.numel * math.log(2.0 * math.pi * var)
         return 0.5 * (square + constant) - self._joint(y, one, var * one).logsumexp(1)
 
     def floor(

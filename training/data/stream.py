@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from training import rng
 from training.config import Data
+from training.data.order import shuffled
 from training.errors import DataSourceError
 from training.flow import PATHS, Path
 from training.shapes import Batch, SampleShape
@@ -183,7 +183,7 @@ class Stream:
             position[here] = self._shuffled(within[here], number)
         size = self.source.size
         if size is not None and self.unique < size:  # nested: fewer are the first of more
-            position = rng.permuted(self.data.seed, "data/subset", position, size)
+            position = shuffled(self.data.seed, "data/subset", position, size)
         return position
 
     def epochs(self, samples_seen: int) -> float:
@@ -213,7 +213,7 @@ class Stream:
         if number == 0 and self.source.size is None:
             return within
         purpose = f"data/{self.purpose}/pass/{number}"
-        return rng.permuted(self.data.seed, purpose, within, self.unique or 1)
+        return shuffled(self.data.seed, purpose, within, self.unique or 1)
 
     def _raw(self, position: Tensor) -> Raw:
         if self.pool is None:

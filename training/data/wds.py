@@ -74,7 +74,7 @@ class ShardReader(AbstractReader):
         """The image or the first frames of the video."""
         sample, side = self.samples[item], self.data.resolution
         endings = IMAGES if self.data.frames == 1 else VIDEOS
-        for extension in sample.members:
+        for extension in sorted(sample.members, key=lambda each: each.count(".")):
             if f".{extension.rsplit('.', 1)[-1].lower()}" not in endings:
                 continue
             content, name = sample.bytes_of(extension), f"{self.name(item)}.{extension}"

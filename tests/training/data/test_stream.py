@@ -1,5 +1,6 @@
 """What is true of every stream: samples are pure functions of their number."""
 
+import errno
 import multiprocessing
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from training.config import Data
-from training.data import open_stream
+from training.data import open_stream, order
 from training.errors import DataSourceError, SpecError
 from training.shapes import Batch
 
@@ -82,6 +83,13 @@ def test_repeated_samples_begin_as_the_endless_stream_and_come_back_in_another_o
     assert repeated.unique == 20
 
 
+def test_written_out_permutations_are_the_keyed_ones(monkeypatch):
+    index = torch.tensor([5, 0, 96, 5])
+    short = order.shuffled(3, "a pass", index, 97)
+    monkeypatch.setattr(order, "WRITTEN_OUT", 10)
+    assert torch.equal(short, order.shuffled(3, "a pass", index, 97))
+
+
 def test_a_pool_gives_the_same_bits_as_drawing(tmp_path):
     data = Data(captions="dense")
     drawn = open_stream(data, "train")
@@ -146,6 +154,21 @@ def test_a_pool_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataSourceError, match="Cannot keep the pool"):
         open_stream(Data(), "train", pool=tmp_path / "file", needed=10)
+
+
+def test_a_full_disk_is_said_and_leaves_the_pool_whole(tmp_path, monkeypatch):
+    open_stream(Data(), "train", pool=tmp_path, needed=10)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(DataSourceError, match="No space left"):
+            open_stream(Data(), "train", pool=tmp_path, needed=20)
+    pooled = open_stream(Data(), "train", pool=tmp_path, needed=10)
+    index = torch.arange(10)
+    assert torch.equal(pooled.batch(index).x, open_stream(Data(), "train").batch(index).x)
 
 
 def test_unknown_streams_and_options_get_the_nearest_name():
