@@ -30,6 +30,7 @@ class Member:
     pending: dict[str, float] = field(default_factory=dict)
     last_reading: dict[str, Any] | None = None
     train_loss: float | None = None
+    since_reading: tuple[float, float] = (0.0, 0.0)  # steps and summed loss
 
     def append(self, log: Any, entry: dict[str, Any]) -> None:
         """Write a line, and count it, so that a resumed run knows how many to keep."""
@@ -49,6 +50,10 @@ class Member:
             return
         steps = int(window["steps"])
         self.train_loss = window["loss"] / steps
+        self.since_reading = (
+            self.since_reading[0] + window["steps"],
+            self.since_reading[1] + window["loss"],
+        )
         for name, value in window.items():
             old = self.pending.get(name, 0.0)
             self.pending[name] = max(old, value) if name == "norm_max" else old + value
@@ -109,9 +114,10 @@ class Member:
             "weights": main,
             "fitted": not reason,
             "reason": reason,
-            "train_loss": finite(self.train_loss),
+            "train_loss": finite(self.since_reading[1] / self.since_reading[0]),
             "tracks": tracks,
         }
+        self.since_reading = (0.0, 0.0)
         self.append("evals", reading)
         self.last_reading = reading
 
@@ -124,6 +130,7 @@ class Member:
             "pending": dict(self.pending),
             "last_reading": self.last_reading,
             "train_loss": self.train_loss,
+            "since_reading": list(self.since_reading),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -133,6 +140,7 @@ class Member:
         self.guard = Guard(**guard)
         self.diverged, self.pending = state["diverged"], dict(state["pending"])
         self.last_reading, self.train_loss = state["last_reading"], state["train_loss"]
+        self.since_reading = (state["since_reading"][0], state["since_reading"][1])
         self.written = dict(state["written"])
         self.rewind()
 
