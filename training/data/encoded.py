@@ -65,6 +65,11 @@ class Encoded(AbstractSource):
         return True
 
     @property
+    def slow(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Always."""
+        return True
+
+    @property
     def x_type(self) -> torch.dtype:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Of the source."""
         return self.source.x_type

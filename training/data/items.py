@@ -111,6 +111,11 @@ class Items(AbstractSource):
         return self.reader.poolable
 
     @property
+    def slow(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """As the reader says."""
+        return self.reader.slow
+
+    @property
     def x_type(self) -> torch.dtype:  # pyright: ignore[reportIncompatibleVariableOverride]
         """As the reader says."""
         return self.reader.x_type

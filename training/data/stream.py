@@ -38,13 +38,14 @@ class AbstractSource(abc.ABC):
     """Samples by position, each a pure function of it.
 
     `address` names all that decides the samples; `poolable` says whether reading them from a memory
-    map is cheaper than making them.
+    map is cheaper than making them; `slow` says whether working ahead in a thread pays.
     """
 
     shape: SampleShape
     size: int | None = None
     eight_bit: bool = False
     poolable: bool = True
+    slow: bool = False
     x_type: torch.dtype = torch.uint8
 
     @property
@@ -128,6 +129,11 @@ class Stream:
     def eight_bit(self) -> bool:
         """Whether samples are whole numbers 0 to 255, so that bits per dimension make sense."""
         return self.source.eight_bit
+
+    @property
+    def slow(self) -> bool:
+        """Whether a batch takes so long (files are decoded) that working ahead in a thread pays."""
+        return self.source.slow and self.pool is None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -218,11 +224,9 @@ class Stream:
     def _raw(self, position: Tensor) -> Raw:
         if self.pool is None:
             return self.source.make(position)
-        kept = position < self.pool.count
-        if bool(kept.all()):
+        if bool((position < self.pool.count).all()):
             return self.pool.read(position)
-        made = self.source.make(position)  # past the end of the pool: rare, so all of the batch
-        return made
+        return self.source.make(position)  # past the end of the pool: the last block of a run
 
 
 def digest_of(text: str) -> str:

@@ -13,6 +13,7 @@ import re
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,15 @@ def shards_of(data: Data) -> list[Path]:
     return found
 
 
-def index_of(shard: Path) -> list[Sample]:
+def index_of(shard: Path) -> tuple[Sample, ...]:
     """The samples of a shard, from the headers alone."""
+    about = shard.stat()
+    return _index_once(shard, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 16)
+def _index_once(shard: Path, size: int, time_ns: int) -> tuple[Sample, ...]:
+    del size, time_ns  # a shard that changed is scanned again
     found: dict[str, dict[str, tuple[int, int]]] = {}
     try:
         with tarfile.open(shard, "r:") as tar:
@@ -169,7 +177,7 @@ def index_of(shard: Path) -> list[Sample]:
             f"`{shard}` cannot be read as a tar file: {error}. (Compressed shards cannot be read "
             "by index; unpack them with gunzip.)"
         ) from error
-    return [Sample(shard, key, members) for key, members in found.items()]
+    return tuple(Sample(shard, key, members) for key, members in found.items())
 
 
 def _reader(data: Data, options: dict[str, Any]) -> ShardReader:

@@ -61,6 +61,26 @@ def test_validation_shares_no_sample_with_training(data):
     assert not bool((torch.cdist(train, validation) == 0).any())
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; run on a machine with one")
+@pytest.mark.parametrize("data", PROCEDURAL, ids=lambda data: f"{data.name}-{data.resolution}")
+def test_a_gpu_draws_the_same_samples(data, tmp_path):
+    here, there = open_stream(data, "train"), open_stream(data, "train", device="cuda")
+    index = torch.arange(500)
+    one, two = here.batch(index), there.batch(index.cuda())
+    assert two.x.device.type == "cuda"
+    if here.eight_bit:
+        assert torch.equal(one.x, two.x.cpu())
+        pooled = open_stream(data, "train", device="cuda", pool=tmp_path, needed=500)
+        assert torch.equal(one.x, pooled.batch(index.cuda()).x.cpu())
+    else:
+        assert torch.allclose(one.x, two.x.cpu(), atol=1e-4)
+    assert one.text is None or torch.equal(_text(one), _text(two).cpu())
+    assert (here.oracle_velocity is None) == (there.oracle_velocity is None)
+    if there.oracle_velocity is not None and there.floor is not None and here.floor is not None:
+        assert there.oracle_velocity(two.x, torch.full((500,), 0.5).cuda()).device.type == "cuda"
+        assert there.floor()[0] == pytest.approx(here.floor()[0], rel=1e-3)
+
+
 def test_streams_of_another_seed_differ():
     one = open_stream(Data(seed=0), "train").batch(torch.arange(8)).x
     two = open_stream(Data(seed=1), "train").batch(torch.arange(8)).x

@@ -120,6 +120,7 @@ def test_a_pool_of_images_gives_the_same_bits(images, tmp_path):
     index = torch.arange(50)
     assert torch.equal(plain.batch(index).x, pooled.batch(index).x)
     assert pooled.pool is not None and pooled.pool.count == 18
+    assert plain.slow and not pooled.slow
 
 
 def test_fewer_unique_samples_are_the_first_of_more(images):
