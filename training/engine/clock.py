@@ -10,8 +10,9 @@ from typing import Literal
 
 from training.device import Place
 
-Purpose = Literal["train", "eval", "checkpoint", "prepare"]
-PURPOSES: tuple[Purpose, ...] = ("train", "eval", "checkpoint", "prepare")
+Purpose = Literal["train", "eval", "checkpoint", "prepare", "compile"]
+PURPOSES: tuple[Purpose, ...] = ("train", "eval", "checkpoint", "prepare", "compile")
+_BEFORE: tuple[Purpose, ...] = ("prepare", "compile")
 
 
 @dataclass
@@ -52,11 +53,8 @@ class Clock:
     @property
     def session_time(self) -> float:
         """Seconds of training, read-outs and checkpoints in this session."""
-        return (
-            self.total
-            - sum(self._earlier.values())
-            - (self.spent["prepare"] - self._earlier["prepare"])
-        )
+        before = sum(self.spent[each] - self._earlier[each] for each in _BEFORE)
+        return self.total - sum(self._earlier.values()) - before
 
     @property
     def total(self) -> float:
@@ -71,5 +69,5 @@ class Clock:
         """Add the time of earlier sessions."""
         self.sessions = int(state["sessions"]) + 1
         for purpose in self.spent:
-            self.spent[purpose] += state[purpose]
-            self._earlier[purpose] = state[purpose]
+            self._earlier[purpose] = state.get(purpose, 0.0)
+            self.spent[purpose] += self._earlier[purpose]

@@ -84,9 +84,10 @@ class Feed:
     @torch.no_grad()
     def _draw(self, block: int) -> Inputs:
         stream, shape = self.stream, self.stream.shape
-        steps = torch.arange(block * self.at_once, (block + 1) * self.at_once)
-        samples = torch.arange(self.mine.start, self.mine.stop)
-        index = (steps[:, None] * self.batch + samples).to(stream.device)  # (K, B)
+        first, last = block * self.at_once, (block + 1) * self.at_once
+        steps = torch.arange(first, last, device=stream.device)
+        samples = torch.arange(self.mine.start, self.mine.stop, device=stream.device)
+        index = steps[:, None] * self.batch + samples  # (K, B)
         batch = stream.batch(index.flatten())
         x = batch.x.reshape(*index.shape, *shape.array)
         text = (

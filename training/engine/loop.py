@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from training.config import Execution, Spec
 from training.device import Place, place_of
 from training.engine.progress import Listener
@@ -80,12 +82,10 @@ def _train(
 ) -> None:
     run = Session(todo, execution, place, world, listener)
     run.resume()
+    run.warm_up()
     for step in range(run.done, run.steps):
         rate = run.rate(step)
-        loss_E, zero_E = run.backward(step, run.weights.clear)
-        norm_E = run.weights.step(step + 1, rate, world)
-        run.window.add(loss_E, zero_E, norm_E, run.weights.clip[:, 0])
-        run.done = step + 1
+        advance(run, step, rate)
 
         if run.time_to_look:
             run.look(rate)
@@ -99,3 +99,12 @@ def _train(
         if stop:
             raise Preempted(f"{stopper.asked or 'another rank'} at step {run.done} of {run.steps}")
     run.finish()
+
+
+def advance(run: Session, step: int, rate: float) -> Tensor:
+    """One step of training; the loss before it, ``(E,)``. Nothing in it waits for the device."""
+    loss_E, zero_E = run.backward(step, run.weights.clear)
+    norm_E = run.weights.step(step + 1, rate, run.world)
+    run.window.add(loss_E, zero_E, norm_E, run.weights.clip[:, 0])
+    run.done = step + 1
+    return loss_E

@@ -8,15 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from training.device import Place
-from training.engine.feed import Feed
+from training.engine.feed import Feed, Inputs
+from training.engine.graph import RecordedPass
+from training.engine.weights import FlatWeights
 from training.errors import TrainingError
 
 
 class Backward:
     """Gradients of one step, however many pieces the device's memory asks for."""
 
-    def __init__(self, model: nn.Module, feed: Feed, place: Place, micro_batch: int | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        feed: Feed,
+        place: Place,
+        micro_batch: int | None,
+        *,
+        record_for: FlatWeights | None = None,
+    ) -> None:
         self.model, self.feed, self.place = model, feed, place
+        self.recorded = RecordedPass(self._losses, record_for, place) if record_for else None
         self.micro_batch = min(micro_batch or feed.samples, feed.samples)
         self.history = [(0, self.micro_batch)]
 
@@ -45,20 +56,30 @@ class Backward:
             clear()
             self.micro_batch = -(-self.micro_batch // 2)
             self.history.append((step, self.micro_batch))
+            if self.recorded:
+                self.recorded.forget()
             if self.place.on_gpu:
                 torch.cuda.empty_cache()
 
     def _accumulate(self, step: int) -> tuple[Tensor, Tensor]:
-        losses, zeros = [], []
-        for part in self.feed.parts(step, self.micro_batch):
-            with self.place.autocast():
-                said = self.model(part.x_t, part.t, part.text, part.drop)
-            loss = per_sample(said.float() - part.target).sum(-1) / self.feed.samples
-            loss.sum().backward()
-            losses.append(loss.detach())
-            zeros.append(per_sample(part.target).sum(-1) / self.feed.samples)
+        if self.recorded:
+            self.recorded.begin()
+        parts = self.feed.parts(step, self.micro_batch)
+        losses, zeros = zip(*map(self.recorded or self._pass, parts), strict=True)
         total = lambda parts: torch.stack(parts).sum(0).reshape(-1)  # noqa: E731
         return total(losses), total(zeros)
+
+    def _pass(self, part: Inputs) -> tuple[Tensor, Tensor]:
+        loss, zero = self._losses(part)
+        loss.sum().backward()
+        return loss.detach(), zero
+
+    def _losses(self, part: Inputs) -> tuple[Tensor, Tensor]:
+        """Share of a micro-batch in the mean loss, and in that of predicting zero."""
+        with self.place.autocast():
+            said = self.model(part.x_t, part.t, part.text, part.drop)
+        loss = per_sample(said.float() - part.target).sum(-1) / self.feed.samples
+        return loss, per_sample(part.target).sum(-1) / self.feed.samples
 
 
 def per_sample(error: Tensor) -> Tensor:

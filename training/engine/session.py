@@ -18,12 +18,14 @@ from training.device import Place, compiled
 from training.engine import checkpoint
 from training.engine.clock import Clock
 from training.engine.feed import Feed
+from training.engine.graph import check_graph, recorded
 from training.engine.member import Member, finite
 from training.engine.memory import Backward
 from training.engine.progress import Listener, Phase, Progress, Reporter
 from training.engine.schedule import rate_at, readout_steps, steps_of, tracks_of
 from training.engine.sharded import ShardedWeights
 from training.engine.signals import Stopper
+from training.engine.update import allow_many_shapes
 from training.engine.weights import FlatWeights
 from training.engine.window import Window
 from training.engine.world import World
@@ -48,6 +50,7 @@ class Session:
         world: World,
         listener: Listener | None,
     ) -> None:
+        check_graph(execution, place, world.size)
         self.specs, self.folders = [s for s, _ in todo], [f for _, f in todo]
         self.execution, self.place, self.world = execution, place, world
         self.clock = Clock(place)
@@ -61,17 +64,22 @@ class Session:
         self.validation = Validation.open(spec, self._held_out(), place.device)
 
         # the model, its weights, the inputs of every step
-        self.model = models.build(
-            spec.model,
-            self.stream.shape,
-            seeds=[s.seed for s in self.specs],
-            ensemble=self.ensemble,
-        ).to(place.device)
+        with place.device:  # drawn where they are used, which takes minutes on a CPU for 500M
+            self.model = models.build(
+                spec.model,
+                self.stream.shape,
+                seeds=[s.seed for s in self.specs],
+                ensemble=self.ensemble,
+            )
         if compiled(execution, place):
+            allow_many_shapes()
             self.model.compile_blocks()
         self.weights = self._weights()
         self.feed = Feed(self.specs, self.stream, world, ensemble=self.ensemble)
-        self.backward = Backward(self.model, self.feed, place, execution.micro_batch)
+        self.backward = Backward(
+            self.model, self.feed, place, execution.micro_batch,
+            record_for=self.weights if execution.cuda_graph else None,
+        )  # fmt: skip
 
         # how long, and where to look
         self.tokens_per_sample = tokens_of(spec, self.stream.shape)
@@ -187,6 +195,24 @@ class Session:
         self.clock.lap("prepare")
         self._saved, self._begun_at = self.clock.now, self.done
 
+    def warm_up(self) -> None:
+        """Compile, record and find a micro-batch that fits, before the clock of training starts.
+
+        The inputs are those of the next step and no weight changes, so nothing that is measured
+        later can tell.
+        """
+        slow_start = self.place.on_gpu or compiled(self.execution, self.place)
+        if not slow_start or self.done >= self.steps:
+            return
+        self.backward(self.done, self.weights.clear)
+        if isinstance(self.weights, FlatWeights):
+            graph = self.execution.cuda_graph
+            self.weights.rehearse(
+                lambda work: recorded(work, self.place, "update") if graph else work
+            )
+        self.weights.clear()
+        self.clock.lap("compile")
+
     def finish(self) -> None:
         """Last measures and the final records; the checkpoint is no longer needed."""
         final: list[dict[str, Any]] = [{} for _ in self.members]
@@ -226,7 +252,10 @@ class Session:
     def _weights(self) -> Any:
         if self.execution.parallel == "fsdp" and self.world.size > 1:
             return ShardedWeights(self.model, self.spec, self.place)
-        return FlatWeights(self.model, self.specs, ensemble=self.ensemble)
+        return FlatWeights(
+            self.model, self.specs, ensemble=self.ensemble,
+            compiled=compiled(self.execution, self.place),
+        )  # fmt: skip
 
     def _one(self, member: int) -> Any:
         """The prediction of a single member."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from training.config import Spec
 from training.engine.ema import decay_at, exponent_of
+from training.engine.update import Flat, compiled_update, update
 from training.engine.world import World
 
 _ALIGNMENT = 64  # numbers; views then start where vector instructions and tensor cores like it
@@ -25,7 +26,14 @@ _ALIGNMENT = 64  # numbers; views then start where vector instructions and tenso
 class FlatWeights:
     """Weights, gradients, moments and averages of a model and its optimiser."""
 
-    def __init__(self, model: nn.Module, specs: Sequence[Spec], *, ensemble: bool) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        specs: Sequence[Spec],
+        *,
+        ensemble: bool,
+        compiled: bool = False,
+    ) -> None:
         named = dict(model.named_parameters())
         members = len(specs) if ensemble else 1
         sizes = [each.numel() // members for each in named.values()]
@@ -52,6 +60,12 @@ class FlatWeights:
             f"ema_{width:g}": (exponent_of(width), torch.zeros_like(self.values))
             for width in specs[0].optimiser.ema_widths
         }
+        averages = [average for _, average in self.tracks.values()]
+        self.knobs = torch.zeros(3 + len(averages), device=some.device)  # see `Flat`
+        flat = Flat(self.values, self.grads, self.first, self.second, averages,
+                    self.rate, self.decay, self.clip, self.knobs)  # fmt: skip
+        way = compiled_update() if compiled else update
+        self._update: Callable[[], Tensor] = lambda: way(flat, *self.betas, self.eps)
 
     def _rules(
         self,
@@ -75,7 +89,6 @@ class FlatWeights:
         self.clip = column([each.clip for each in optimisers])
         self.betas = (optimisers[0].beta1, optimisers[0].beta2)
         self.eps = optimisers[0].eps
-        self.knobs = torch.zeros(3, device=device)  # rate factor, 1/(1-b1^t), 1/sqrt(1-b2^t)
 
     def clear(self) -> None:
         """Drop gradients; the next backward pass hands over fresh ones."""
@@ -94,29 +107,31 @@ class FlatWeights:
         world : World
             Whose mean gradient is used.
         """
-        b1, b2 = self.betas
-        self.knobs.copy_(torch.tensor([factor, 1 / (1 - b1**done), 1 / math.sqrt(1 - b2**done)]))
-        torch._foreach_copy_(self.grad_views, [each.grad for each in self.parameters])
-        self.clear()
+        self._turn_knobs(done, factor)
+        self._gather()
         world.mean_(self.grads)
-        norm = self._apply()
-        for exponent, average in self.tracks.values():
-            average.lerp_(self.values, 1.0 - decay_at(done, exponent))
-        return norm
+        return self._update()
 
-    @torch.no_grad()
-    def _apply(self) -> Tensor:
-        grads, (b1, b2) = self.grads, self.betas
-        norm = torch.linalg.vector_norm(grads, dim=1)
-        grads.mul_((self.clip / (norm[:, None] + 1e-6)).clamp_(max=1.0))
-        self.first.lerp_(grads, 1 - b1)
-        self.second.mul_(b2).addcmul_(grads, grads, value=1 - b2)
-        root = self.second.sqrt().mul_(self.knobs[2]).add_(self.eps)
-        update = torch.div(self.first, root, out=root).mul_(self.knobs[1])
-        if self.decay is not None:
-            update.addcmul_(self.decay, self.values)  # decoupled: Loshchilov and Hutter 2019
-        self.values.sub_(update.mul_(self.rate).mul_(self.knobs[0]))
-        return norm
+    def _turn_knobs(self, done: int, factor: float) -> None:
+        b1, b2 = self.betas
+        fresh = [1.0 - decay_at(done, exponent) for exponent, _ in self.tracks.values()]
+        values = [factor, 1 / (1 - b1**done), 1 / math.sqrt(1 - b2**done), *fresh]
+        for knob, value in zip(self.knobs.unbind(), values, strict=True):
+            knob.fill_(value)  # a copy from main memory would wait for the device
+
+    def _gather(self) -> None:
+        """Gradients into the flat buffer, where a recorded pass has put them already."""
+        if self.parameters[0].grad is not None:
+            grads = [each.grad for each in self.parameters]
+            torch._foreach_copy_(self.grad_views, grads)  # pyright: ignore
+            self.clear()
+
+    def rehearse(self, wrap: Callable[[Callable[[], Tensor]], Callable[[], Tensor]]) -> None:
+        """Run the update for its compilation and let `wrap` record it; no weight changes."""
+        kept = {name: tensor.clone() for name, tensor in self.state().items()}
+        self._update()
+        self._update = wrap(self._update)
+        self.load(kept)
 
     @contextlib.contextmanager
     def reading(self, track: str) -> Iterator[None]:
