@@ -106,7 +106,9 @@ class Text(nn.Module):
         y_BMD = torch.where(drop[..., None, None], null.to(y_BMD.dtype), y_BMD)
         if self.pooled is None:
             return y_BMD, None
-        share = (words | ~words.any(-1, keepdim=True)).to(y_BMD.dtype).unsqueeze(-1)
+        # every place of a hidden caption, or its length would show in the rounding
+        all_places = drop.unsqueeze(-1) | ~words.any(-1, keepdim=True)
+        share = (words | all_places).to(y_BMD.dtype).unsqueeze(-1)
         return y_BMD, self.pooled((share * y_BMD).sum(-2) / share.sum(-2))
 
     def _looked_up(self, text: Tensor) -> Tensor:
