@@ -152,17 +152,11 @@ def scene_of(
     bits = rng.words(seed, purpose, index, 2 * leaves + 1)
     place, look, ground = bits[:, :leaves], bits[:, leaves:-1], bits[:, -1:]
     device = index.device
-    square = torch.where(kinds["shape"] == 2, 2, kinds["shape"])[:, None].expand(-1, leaves)
-    square = torch.where(square == 2, place >> 30 & 1, square)
-    mixed = kinds["shape"] == 2  # the two in front differ, so that the caption is true
-    square = torch.cat(
-        (
-            square[:, :1],
-            torch.where(mixed[:, None], 1 - square[:, :1], square[:, 1:2]),
-            square[:, 2:],
-        ),
-        dim=1,
-    )
+    kind = kinds["shape"][:, None]
+    drawn = place >> 30 & 1
+    second = torch.where(kind == 2, 1 - drawn[:, :1], kind)  # mixed: the two in front differ,
+    square = torch.where(kind == 2, drawn, kind)  # so that the caption is true
+    square = torch.cat((square[:, :1], second, square[:, 2:]), dim=1)
     shown = torch.tensor([-(-leaves // 4), -(-leaves // 2), leaves], device=device)
     absent = torch.arange(leaves, device=device) >= shown[kinds["density"], None]
     smallest = torch.tensor(SMALLEST, device=device, dtype=torch.float64)[kinds["law"], None]

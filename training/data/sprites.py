@@ -38,7 +38,7 @@ from training.data.stream import AbstractSource, Raw
 from training.errors import SpecError
 from training.shapes import SampleShape
 
-VERSION = "sprites-1"
+VERSION = "sprites-2"
 MOST = 4
 TEXT_LENGTH = 10
 
@@ -48,7 +48,7 @@ HEADINGS = ("right", "down", "left", "up")
 _CLASSES = {"count": 3, "shape": 3, "palette": 8, "speed": 2, "heading": 4, "spinning": 2}
 
 # chosen: sides per frame at least and at most, radii in sides, turn per frame in degrees
-_SPEED = ((0.02, 0.04), (0.05, 0.08))
+_SPEED = ((0.01, 0.02), (0.04, 0.06))
 _RADII = (0.12, 0.25)
 _TURN = (6.0, 20.0)
 _UNIT = 1024  # cosines are whole multiples of 1/1024

@@ -161,7 +161,7 @@ def test_captions_of_sprites_are_true():
             pace = torch.hypot(dx, dy).mean(1) / SIDE
             assert bool((went > 0.8 * torch.hypot(dx.sum(1), dy.sum(1))).all())
             slow = words[1] == "slow"
-            assert bool(((pace < 0.042) if slow else (pace > 0.048)).all())
+            assert bool(((pace < 0.021) if slow else (pace > 0.039)).all())
 
 
 def test_sprites_stay_between_the_walls():
