@@ -47,6 +47,8 @@ def record_of(run: Session, member: Member, final: dict[str, Any]) -> dict[str, 
         "source": "bayescale training harness",
         "seed": spec.seed,
         "N": groups["core"],
+        "T": run.done * batch_tokens,
+        "loss": None,  # stands in the readings; a run that diverged at once has none
         "batch_size": batch_tokens,
         "batch_samples": spec.optimiser.batch_samples,
         "learning_rate": spec.optimiser.learning_rate,

@@ -12,8 +12,7 @@ def flat_readings(record: dict[str, Any]) -> list[dict[str, Any]]:
     """
     run = {name: value for name, value in record.items() if _plain(value)}
     if not record["readings"]:
-        bound = record["diverged"] or {}
-        return [run | {"T": bound.get("tokens") or None}]
+        return [run]
     return [
         run
         | {name: value for name, value in reading.items() if value is not None and _plain(value)}

@@ -57,7 +57,7 @@ def test_averages_have_the_relative_width_they_are_named_after(width):
 
 
 def test_a_width_that_no_profile_has_is_refused():
-    with pytest.raises(ValueError, match="0 to 0.288"):
+    with pytest.raises(ValueError, match=r"0 to 0\.288"):
         exponent_of(0.5)
 
 
