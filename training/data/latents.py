@@ -3,7 +3,7 @@
 A folder holds ``manifest.json`` and shards of up to some thousand samples, each either one
 ``.safetensors`` file (tensor ``x``, perhaps ``text``) or ``.npy`` files (``name.npy``, perhaps
 ``name.text.npy``), perhaps with ``name.captions.jsonl``, one JSON string or pair (dense, sparse) a
-line. The model sees ``(x - shift) * scale``. `write_latents` makes such a folder.
+line. The model sees ``(x - shift) * scale``. `training.data.latent_writer` makes such a folder.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import json
 import math
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,91 +26,10 @@ from torch import Tensor
 
 from training.config import Data
 from training.data.items import AbstractReader, Items, folder_of, opened
+from training.data.latent_writer import FORMAT, sha256_of
 from training.errors import DataSourceError
 
-FORMAT = "bayescale-latents-1"
 _NAMES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "BF16": np.uint16}
-_WORDS = {"float16": "F16", "float32": "F32", "bfloat16": "BF16"}
-
-
-class Latents(NamedTuple):
-    """A batch for `write_latents`: ``x`` (B, C, H, W) or (B, C, F, H, W), and perhaps captions
-    (text, or pairs of a dense and a sparse one) or embeddings ``text`` (B, n_text, width).
-    """
-
-    x: Tensor
-    captions: Sequence[str | tuple[str, str]] | None = None
-    text: Tensor | None = None
-
-
-def write_latents(
-    folder: Path | str,
-    batches: Iterable[Latents],
-    *,
-    vae_name: str,
-    vae_sha256: str,
-    scale: float = 1.0,
-    shift: float = 0.0,
-    dtype: Literal["float16", "float32", "bfloat16"] = "float16",
-    file_format: Literal["safetensors", "npy"] = "safetensors",
-) -> Path:
-    """Write a folder of latents, one shard a batch, and give back the path of its manifest.
-
-    Parameters
-    ----------
-    folder : path
-        Made; must not hold a manifest yet.
-    batches : iterable of Latents
-        As they come from the encoder; each becomes a shard, so some thousand samples are sensible.
-    vae_name, vae_sha256 : str
-        Which encoder, and the hash of its weights: latents of two encoders must not be mixed up.
-    scale, shift : float
-        The model sees ``(x - shift) * scale``, which should have a standard deviation near 1.
-    dtype : str
-        How numbers are kept. ``bfloat16`` only in safetensors.
-    file_format : {"safetensors", "npy"}
-        Of the shards.
-    """
-    folder = Path(folder)
-    if (folder / "manifest.json").exists():
-        raise DataSourceError(f"`{folder}` has a manifest already. Choose another folder.")
-    if dtype == "bfloat16" and file_format == "npy":
-        raise DataSourceError("`.npy` knows no bfloat16: write safetensors, or float16.")
-    folder.mkdir(parents=True, exist_ok=True)
-    shards: list[dict[str, Any]] = []
-    shapes = set()
-    for number, batch in enumerate(batches):
-        x = batch.x if batch.x.ndim == 5 else batch.x.unsqueeze(2)
-        tensors = {"x": _raw(x, dtype)}
-        if batch.text is not None:
-            tensors["text"] = _raw(batch.text, dtype)
-        files = _write_shard(folder, f"{number:05d}", tensors, dtype, file_format)
-        if batch.captions is not None:
-            path = folder / f"{number:05d}.captions.jsonl"
-            path.write_text("".join(json.dumps(each) + "\n" for each in batch.captions))
-            files.append(path.name)
-        shapes.add(
-            (tuple(x.shape[1:]), None if batch.text is None else tuple(batch.text.shape[1:]))
-        )
-        shards.append({"count": len(x), "sha256": {name: _sha256(folder / name) for name in files}})
-    if len(shapes) != 1:
-        raise DataSourceError(
-            f"Batches have {len(shapes)} shapes (array, text): {sorted(map(str, shapes))}; one was "
-            "expected."
-        )
-    ((array, text),) = shapes
-    manifest = {
-        "format": FORMAT,
-        "shape": array,
-        "text_shape": text,
-        "dtype": dtype,
-        "scale": scale,
-        "shift": shift,
-        "vae": {"name": vae_name, "sha256": vae_sha256},
-        "shards": shards,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    return folder / "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -218,7 +137,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.exists():
         raise DataSourceError(
-            f"`{folder}` has no `manifest.json`. `training.data.latents.write_latents` makes one."
+            f"`{folder}` has no `manifest.json`. `write_latents` in `training.data.latent_writer` "
+            "makes one."
         )
     try:
         manifest = json.loads(path.read_text())
@@ -249,7 +169,7 @@ def _verify(folder: Path, shards: Sequence[Mapping[str, Any]]) -> None:
         mark = f"{path.stat().st_size}/{path.stat().st_mtime_ns}/{sha}"
         if good.get(name) == mark:
             continue
-        if (found := _sha256(path)) != sha:
+        if (found := sha256_of(path)) != sha:
             raise DataSourceError(
                 f"`{path}` has the SHA-256 {found[:16]}...; the manifest says {sha[:16]}... The "
                 "shard was changed or damaged: copy or encode it again."
@@ -305,35 +225,6 @@ def _captions(folder: Path, number: int, shard: Mapping[str, Any]) -> list[Any] 
     return lines
 
 
-def _raw(tensor: Tensor, dtype: str) -> np.ndarray:
-    tensor = tensor.detach().cpu().to(getattr(torch, dtype)).contiguous()
-    return (tensor.view(torch.uint16) if dtype == "bfloat16" else tensor).numpy()
-
-
-def _write_shard(
-    folder: Path, name: str, tensors: Mapping[str, np.ndarray], dtype: str, file_format: str
-) -> list[str]:
-    if file_format == "npy":
-        for kind, array in tensors.items():
-            np.save(folder / (f"{name}.npy" if kind == "x" else f"{name}.{kind}.npy"), array)
-        return [f"{name}.npy" if kind == "x" else f"{name}.{kind}.npy" for kind in tensors]
-    header, at = {}, 0
-    for kind, array in tensors.items():
-        header[kind] = {
-            "dtype": _WORDS[dtype],
-            "shape": list(array.shape),
-            "data_offsets": [at, at + array.nbytes],
-        }
-        at += array.nbytes
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)  # tensors begin at a multiple of 8 bytes
-    with (folder / f"{name}.safetensors").open("wb") as file:
-        file.write(len(head).to_bytes(8, "little") + head)
-        for array in tensors.values():
-            file.write(array.tobytes())
-    return [f"{name}.safetensors"]
-
-
 def _map_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Tensors of a file as memory maps. The format is a length, a JSON header, and raw numbers."""
     try:
@@ -356,8 +247,3 @@ def _map_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise DataSourceError(
             f"`{path}` cannot be read as safetensors of float16, float32 or bfloat16: {error}."
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

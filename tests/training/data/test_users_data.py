@@ -13,7 +13,7 @@ from training.config import Data
 from training.data import open_stream
 from training.data.captions import hashed
 from training.data.digits import NAMES
-from training.data.latents import Latents, write_latents
+from training.data.latent_writer import Latents, write_latents
 from training.errors import DataSourceError, SpecError
 
 Image = pytest.importorskip("PIL.Image", reason='pip install "bayescale[images]"')
