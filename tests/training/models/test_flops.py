@@ -56,8 +56,8 @@ def test_a_member_of_an_ensemble_counts_once():
 def test_dit_xl_2_costs_118_6_giga_multiply_adds():
     """DiT-XL/2 on 32 x 32 x 4 latents, one word of 1001 as class and hidden class.
 
-    DiT's paper prints 118.6 "Gflops", which are multiply-adds. We have a layer more on the class and
-    no predicted variance, 0.006 % together.
+    DiT's paper prints 118.6 "Gflops", which are multiply-adds. We have a layer more on the class
+    and do not predict variances, thousandths of a per cent.
     """
     model = Model(conditioning="adaln_zero", width=1152, depth=28, heads=16)
     shape = SampleShape(
