@@ -69,7 +69,7 @@ class Drive:
         self.waiting = sorted(self.jobs, key=lambda job: -job.expected_s)
         self.running: dict[int, tuple[Job, float]] = {}
         self.elsewhere: list[tuple[Job, float]] = []
-        self.asked = 0
+        self.asked, self._asked_by = 0, ""
         self.stop_reason = ""
         self._began = self.clock()
         self._finished: list[tuple[float, float]] = []
@@ -90,6 +90,8 @@ class Drive:
                     self._show()
             finally:
                 self.pool.close(now=bool(self.running))
+        if self.asked >= 3 and self.running:
+            self.board.say("Asked three times: the workers were killed.")
         self.tally.left = sum(len(job.specs) for job in self._left())
         self.board.close()
         return self.tally
@@ -118,7 +120,9 @@ class Drive:
     # -- steps --------------------------------------------------------------------------------
 
     def _more(self) -> bool:
-        if self.asked or self.stop_reason:
+        if self.asked and not self.stop_reason:
+            self._stop(self._asked_by)
+        if self.stop_reason:
             self.pool.ask_to_stop()
             return bool(self.running) and self.asked < 3 and self.clock() < self._until
         scale = self.scale()
@@ -183,18 +187,19 @@ class Drive:
         return [
             dataclasses.replace(
                 job, id=first * (job.id + 1) + number, specs=(spec,), expected_s=each_s,
-                label=f"{job.label} [{number}]",
+                label=job.names[number] if job.names else f"{job.label} [{number}]", names=(),
             )
             for number, spec in enumerate(job.specs)
         ]  # fmt: skip
 
     def _count(self, job: Job) -> None:
-        for spec in job.specs:
+        for number, spec in enumerate(job.specs):
             state = RunFolder.of(self.pool.root, spec).state()
             self.tally.failed += state == "failed"
             self.tally.done += state in ENDED and state != "failed"
             if state == "diverged":
-                self.board.say(f"{job.label}: diverged, kept as a bound.")
+                name = job.names[number] if job.names else job.label
+                self.board.say(f"{name}: diverged, kept as a bound.")
 
     def _look_elsewhere(self) -> None:
         """Runs that another process had: done by now, or dropped, or still at it."""
@@ -230,11 +235,8 @@ class Drive:
         self.board.say(f"Stopping: {why}. Running runs save their state.")
 
     def _signal(self, number: int, frame: FrameType | None) -> None:
-        self.asked += 1
-        if self.asked == 1:
-            self._stop(signal.Signals(number).name)
-        elif self.asked == 3:
-            self.board.say("Asked three times: killing the workers.")
+        self.asked += 1  # nothing more here: a handler that prints may cut into another print
+        self._asked_by = signal.Signals(number).name
 
 
 class _Signals:

@@ -24,6 +24,8 @@ class Job:
         What to train, as one ensemble if several.
     label : str
         For a person.
+    names : tuple of str
+        Labels of the single runs of a pack.
     expected_s : float
         Estimate of its time on one worker.
     failures, deaths : int
@@ -34,6 +36,7 @@ class Job:
     specs: tuple[Spec, ...]
     label: str = ""
     expected_s: float = 0.0
+    names: tuple[str, ...] = ()
     failures: int = 0
     deaths: int = 0
 

@@ -110,8 +110,8 @@ def jobs_of(
         todo = tuple(spec for spec in group if RunFolder.of(root, spec).state() not in ENDED)
         ended += len(group) - len(todo)
         if todo:
-            label = labels[todo[0].run_id]
-            jobs.append(Job(len(jobs), todo, label, sum(map(time_s, todo))))
+            names = tuple(labels[spec.run_id] for spec in todo)
+            jobs.append(Job(len(jobs), todo, names[0], sum(map(time_s, todo)), names))
     return jobs, ended
 
 

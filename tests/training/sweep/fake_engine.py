@@ -1,8 +1,8 @@
-"""A training function with the manners of the real one, for tests about processes: it claims, counts
+"""A training function with the manners of the real one, for tests of processes: it claims, counts
 steps in a checkpoint, tells its progress, listens to signals, and costs no arithmetic.
 
-``data.path`` of a spec says in JSON what it does (no stream but users' own looks at it): ``steps``, ``fail`` (``always``, ``once``), ``die``
-(``once``: SIGKILL to itself in the middle; ``always``).
+``data.path`` of a spec says in JSON what it does (only users' own streams look at it): ``steps``,
+``fail`` (``always``, ``once``, ``in a pack``), ``die`` by SIGKILL (``always``, ``once``).
 """
 
 import contextlib

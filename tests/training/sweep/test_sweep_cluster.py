@@ -56,9 +56,7 @@ def test_a_killed_worker_and_a_lost_node_lose_nothing_and_no_run_is_made_twice(
         lambda: len(begun(tmp_path)) >= 2,
         lambda: (time.sleep(1.0), os.kill(begun(tmp_path)[0]["pid"], signal.SIGKILL)),
     )
-    other = when(
-        lambda: len(begun(tmp_path)) >= 5, lambda: cluster.remove_node(nodes[1], False)
-    )
+    other = when(lambda: len(begun(tmp_path)) >= 5, lambda: cluster.remove_node(nodes[1], False))
     tally, talk = run(plan, tmp_path, executor="ray", workers=None, ray_address=cluster.address)
     thread.join()
     other.join()

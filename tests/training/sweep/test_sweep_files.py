@@ -246,7 +246,7 @@ def test_amounts_are_read_and_written_as_people_do():
         2_000_000, 1_500_000_000, 131_000, 2_000_000, 2_000,
     ]  # fmt: skip
     assert [seconds(each) for each in ("5m", "90s", "1.5h", 3)] == [300, 90, 5400, 3]
-    with pytest.raises(SpecError, match="write `90s`, `5m` or `1.5h`"):
+    with pytest.raises(SpecError, match="write `90s`, `5m`"):
         seconds("soon")
     assert [short(each) for each in (2_097_152, 999_999, 12)] == ["2.1M", "1M", "12"]
     assert [clock(each) for each in (3.21, 35, 3723, None)] == ["3.2s", "0:35", "1:02:03", "-"]

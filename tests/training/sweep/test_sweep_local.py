@@ -39,7 +39,7 @@ def test_a_worker_killed_in_the_middle_loses_nothing(tmp_path):
 
 def test_a_run_that_always_fails_gets_a_record_after_two_retries_and_others_go_on(tmp_path):
     plan = sweep({"seed": 0, **wish(fail="always")}, {"seed": [1, 2, 3]})
-    tally, talk = run(plan, tmp_path)
+    tally, _ = run(plan, tmp_path)
     assert (tally.done, tally.failed, tally.exit_code) == (3, 1, 1)
     bad = plan.points[0].spec
     record = RunFolder.of(tmp_path, bad).record()
