@@ -204,6 +204,7 @@ class Session:
         slow_start = self.place.on_gpu or compiled(self.execution, self.place)
         if not slow_start or self.done >= self.steps:
             return
+        self._say("compile", now=True)
         self.backward(self.done, self.weights.clear)
         if isinstance(self.weights, FlatWeights):
             graph = self.execution.cuda_graph
@@ -246,8 +247,10 @@ class Session:
         return data.open_stream(spec.data, "train", device=device, pool=pool, needed=needed)
 
     def _held_out(self) -> Any:
-        seen_once = dataclasses.replace(self.spec.data, unique_samples=None)
-        return data.open_stream(seen_once, "validation", device=str(self.place.device))
+        # the seed of the evaluation, so that runs on other streams of the same source are comparable
+        seed = self.spec.evaluation.seed
+        held_out = dataclasses.replace(self.spec.data, unique_samples=None, seed=seed)
+        return data.open_stream(held_out, "validation", device=str(self.place.device))
 
     def _weights(self) -> Any:
         if self.execution.parallel == "fsdp" and self.world.size > 1:
