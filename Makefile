@@ -6,12 +6,15 @@ UV := UV_PYTHON_DOWNLOADS=never $(BIN)/python -m uv pip install --quiet --compil
 	--python $(BIN)/python -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench clean
+.PHONY: help demo demo-table test test-all lint format bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: .venv/core  ## from the raw Chinchilla table to a forecast, a plan, figures and a report (3 minutes)
+demo: .venv/training  ## train a sweep, fit its law, test the forecast on held-out runs, plan, report (7 minutes)
+	@$(BIN)/python examples/sweep_story.py
+
+demo-table: .venv/core  ## from the raw Chinchilla table to a forecast, a plan, figures and a report (3 minutes)
 	@$(BIN)/python examples/chinchilla.py
 
 test: .venv/dev  ## the tests (6 minutes)
@@ -43,6 +46,11 @@ clean:  ## remove the environment and what the demo made
 	@$(UV) -e .
 	@touch $@
 
+.venv/training: .venv/core
+	@echo "Adding PyTorch (once; a minute, several GB)"
+	@$(UV) -e ".[training]"
+	@touch $@
+
 .venv/dev: .venv/core
-	@$(UV) -e ".[dev,nutpie]"
+	@$(UV) -e ".[dev]"
 	@touch $@
