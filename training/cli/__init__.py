@@ -82,8 +82,6 @@ def _dispatch(words: list[str]) -> int:
     verb, *rest = words
     if verb not in VERBS:
         raise SpecError(f"Unknown verb `{verb}`; {nearest(verb, VERBS)}")
-    if verb == "bench":  # has a parser of its own
-        return importlib.import_module("training.bench").main(rest)
     module = importlib.import_module(f"training.cli.{verb}")
     parser = _Parser(
         prog=f"python -m training {verb}",
