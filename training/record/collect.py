@@ -238,7 +238,7 @@ def _write_netcdf(found: Collected, out: Path, notes: Mapping[str, str]) -> None
         grid = grid.astype(str) if kind == "U" else grid
         field = FIELDS.get(name)
         attrs = {"units": field.unit, "long_name": field.meaning} if field else {}
-        of_run = (field and field.level == "run") or _constant(grid, count)
+        of_run = field.level == "run" if field else _constant(grid, count)
         data[name] = ("run", grid[:, 0], attrs) if of_run else (("run", "checkpoint"), grid, attrs)
     dataset = xr.Dataset(data, coords={"run": runs}, attrs=dict(notes))
     beside = out.with_name(f".{out.name}")
