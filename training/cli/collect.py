@@ -6,6 +6,7 @@ python -m training collect runs/first --out first.nc
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -18,10 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Collect, and say where it lies."""
     from training.errors import SpecError
-    from training.record.collect import collect  # type: ignore[import-not-found]
+    from training.record.collect import collect
 
     root = Path(args.folder).expanduser().resolve()
     if not root.is_dir():
         raise SpecError(f"`{root}` is no folder; give the --out of a sweep.")
-    collect(root, Path(args.out))
+    found = collect(root, Path(args.out))
+    for problem in found.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    states = ", ".join(f"{count} {status}" for status, count in found.statuses.items())
+    print(f"{len(found.readings)} readings of runs ({states}): {args.out}", file=sys.stderr)
     return 0

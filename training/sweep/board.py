@@ -97,7 +97,7 @@ class Board:
 
     def _wipe(self) -> None:
         if self._drawn:
-            self.out.write(f"\x1b[{self._drawn}A\x1b[J")
+            self.out.write(f"\r\x1b[{self._drawn}A\x1b[J")  # \r: Ctrl-C was echoed
             self._drawn = 0
 
 

@@ -129,7 +129,7 @@ def throughput_of(
 ) -> Throughput:
     """FLOP/s by size on `device`: ``cpu``, ``cuda``, ``auto``, or a GPU by name (``H200``)."""
     if bench is not None and bench.exists():
-        found = _from_bench(bench)
+        found = _from_bench(bench, device)
         if found is not None:
             return found
     if peak_flops is not None:
@@ -192,9 +192,17 @@ def _assumed(shares: Sequence[tuple[float, float]], peak: float, source: str) ->
     )
 
 
-def _from_bench(path: Path) -> Throughput | None:
-    """Throughput from what `bench` wrote: rows with N and FLOP/s, the fastest mode of each size."""
+def _from_bench(path: Path, device: str) -> Throughput | None:
+    """Throughput from what `bench` wrote: rows with N and FLOP/s, the fastest mode of each size.
+
+    None where it was measured on something else than the runs are meant for.
+    """
     content = json.loads(path.read_text())
+    if isinstance(content, dict) and "device" in content:
+        here = device in ("auto", "cuda") or device.startswith("cuda:")
+        wanted = (_gpu_name() or "cpu") if here else device
+        if _plain(wanted) not in _plain(content["device"]):
+            return None
     rows = content.get("rows", content.get("results", [])) if isinstance(content, dict) else content
     best: dict[float, float] = {}
     for row in rows:

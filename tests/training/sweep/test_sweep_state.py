@@ -97,7 +97,7 @@ def test_a_terminal_is_redrawn_and_anything_else_gets_plain_lines_every_ten_seco
     assert "0:14 gone, about 1:10 left" in plain
     drawn = shown(Terminal())
     assert drawn.count("1/3 done") == 4
-    assert drawn.count("\x1b[2A\x1b[J") == 4, "the moving lines are wiped before each new drawing"
+    assert drawn.count("\r\x1b[2A\x1b[J") == 4, "the moving lines are wiped before each new drawing"
     assert drawn.endswith("a line that stays\n")
 
 
