@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from variants import CONDITIONINGS, disturb, samples
+
 from training.config import Model
 from training.models import build
 from training.shapes import SampleShape
-from variants import CONDITIONINGS, disturb, samples
 
 # the tracer looks at `.grad` of what enters a block, and torch warns it of that
 pytestmark = pytest.mark.filterwarnings("ignore")
