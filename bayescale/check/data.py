@@ -12,6 +12,7 @@ from bayescale.check import thresholds as limit
 from bayescale.check.cards import Card, Finding, card, some
 from bayescale.errors import DataError
 from bayescale.inference.tree import Fitted
+from bayescale.models.table import fitted_readings
 from bayescale.predict import decades_beyond, points_of
 from bayescale.runs import readings
 
@@ -19,13 +20,16 @@ from bayescale.runs import readings
 def set_aside_card(fitted: Fitted) -> Card:
     """How many readings were not fitted, and why."""
     every = readings(fitted.runs, all=True)
-    n, total = _n_fitted(fitted), every.sizes["reading"]
+    n, total = fitted_readings(fitted.runs, fitted.law).sizes["reading"], every.sizes["reading"]
     reasons, counts = np.unique(every["reason"].values.astype(str), return_counts=True)
     order = np.argsort(-counts)
     told = "; ".join(f"{counts[i]}: {reasons[i]}" for i in order if reasons[i])
+    merged = ""
+    if _n_fitted(fitted) < n:
+        merged = f" Neighbours along a run are averaged, {n} into {_n_fitted(fitted)}."
     if n >= total:
-        return Card("rows set aside", "PASS", f"all {total} readings are fitted.")
-    sentence = f"{total - n} of {total} readings are not fitted ({told or 'no response'})."
+        return Card("rows set aside", "PASS", f"all {total} readings are fitted.{merged}")
+    sentence = f"{total - n} of {total} readings are not fitted ({told or 'no response'}).{merged}"
     if (total - n) / total <= limit.SET_ASIDE_WARN:
         return Card("rows set aside", "PASS", sentence)
     return Card("rows set aside", "WARNING", sentence,
