@@ -1,7 +1,7 @@
-"""The whole story in five minutes on two CPU cores: train a sweep, fit its law, test the forecast, plan.
+"""The whole story on two CPU cores: train a sweep, fit its law, test the forecast, plan.
 
-Run it with ``make demo``. Runs go to ``demo/runs`` (started again, finished runs are skipped), answers
-to ``demo/``.
+Run it with ``make demo``. Runs go to ``demo/runs`` (started again, finished runs are skipped),
+answers to ``demo/``.
 """
 
 from __future__ import annotations
@@ -104,9 +104,7 @@ def against(fit: Any, held_out: Any, *, beyond: Any) -> tuple[Any, str]:
     import bayescale as bs
 
     size, tokens, loss = (column(held_out, name) for name in ("N", "T", "loss"))
-    longest = {
-        n: np.nanmax(column(beyond, "T")[column(beyond, "N") == n]) for n in np.unique(size)
-    }
+    longest = {n: np.nanmax(column(beyond, "T")[column(beyond, "N") == n]) for n in np.unique(size)}
     new = np.isfinite(loss) & (tokens > 1.05 * np.vectorize(longest.get)(size))
     forecast = bs.predict(fit, at={"N": size[new], "T": tokens[new]})
     lines = [f"{'N':>8} {'T':>8} {'found':>8}   forecast (90 % interval)"]

@@ -1,7 +1,7 @@
 """What a run is: frozen dataclasses, one per concern, and the id that follows from them.
 
-A `Spec` holds everything that decides which numbers a run produces (its *scientific* fields). How and
-where it is executed stands in `Execution` and is not part of the id, so the same run on another
+A `Spec` holds everything that decides which numbers a run produces (its *scientific* fields). How
+and where it is executed stands in `Execution` and is not part of the id, so the same run on another
 machine is the same run.
 """
 
@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from training.errors import SpecError, nearest
 
@@ -32,7 +32,7 @@ class Model:
     conditioning : str
         How time and text enter: ``in_context`` (image, text and time tokens in one sequence;
         arXiv 2410.08184), ``cross`` (cross-attention to text, shared modulation by time: PixArt;
-        arXiv 2411.17470), ``adaln_zero`` (DiT), ``adaln_single`` (PixArt's modulation, pooled text),
+        arXiv 2411.17470), ``adaln_zero`` (DiT), ``adaln_single`` (PixArt's modulation, text pooled),
         ``mmdit`` (two streams joined in attention: SD3; with `single_layers` FLUX).
     width, depth, heads : int
         Model dimension, number of blocks, attention heads.
@@ -47,7 +47,8 @@ class Model:
     qk_norm : bool
         RMS-normalise queries and keys per head.
     text_layers : int
-        Blocks of our own text encoder, trained along; 0: an embedding table alone. Only for token ids.
+        Blocks of our own text encoder, trained along; 0: an embedding table alone. Only for token
+        ids.
     single_layers : int
         ``mmdit`` only: how many of the last blocks run both streams through one set of weights.
     parametrisation : {"sp", "mup"}
@@ -71,7 +72,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Objective:
-    """Path, target and distribution of t; see `training.flow`. `text_dropout`: share of samples whose
+    """Path, target and density of t; see `training.flow`. `text_dropout`: share of samples whose
     caption is hidden, so that guidance works.
     """
 
@@ -100,7 +101,8 @@ class Data:
     seed : int
         Which stream. Runs that share it see the same samples in the same order.
     unique_samples : int or None
-        Repeat this many samples (another order each pass); None: never repeat, if the source allows.
+        Repeat this many samples (another order each pass); None: never repeat, if the source
+        allows.
     path : str or None
         Where users' data lie.
     encoder : str or None
@@ -126,9 +128,9 @@ class Optimiser:
     """AdamW and its schedule.
 
     `batch_samples` is the global batch. `warmup_tokens` and `tokens` (of the `Spec`) count image or
-    video tokens. ``constant`` keeps the rate after warm-up; ``linear`` and ``cosine`` decay it to zero
-    at the end, ``wsd`` linearly over the last `decay_fraction`. `ema_widths` are the relative widths of
-    the averaged weights that are read out; the first one is the reading that is fitted.
+    video tokens. ``constant`` keeps the rate after warm-up; ``linear`` and ``cosine`` decay it to
+    zero at the end, ``wsd`` linearly over the last `decay_fraction`. `ema_widths` are the relative
+    widths of the averaged weights that are read out; the first one is the reading that is fitted.
     """
 
     learning_rate: float = 8e-3
@@ -208,7 +210,7 @@ class Spec:
 
     @property
     def run_id(self) -> str:
-        """First 16 hex digits of the SHA-256 of all fields in canonical JSON, defaults filled in."""
+        """First 16 hex digits of the SHA-256 of all fields as canonical JSON."""
         return hashlib.sha256(canonical(self).encode()).hexdigest()[:16]
 
 
@@ -216,9 +218,9 @@ class Spec:
 class Execution:
     """How a run is executed; none of this changes which run it is.
 
-    `precision` ``auto``: bf16 matrix products on a GPU, float32 on a CPU. `micro_batch`: samples at a
-    time on one device (None: the whole share, halved when memory runs out). `exact`: deterministic
-    kernels. `parallel`: what ``torchrun`` processes share.
+    `precision` ``auto``: bf16 matrix products on a GPU, float32 on a CPU. `micro_batch`: samples at
+    a time on one device (None: the whole share, halved when memory runs out). `exact`:
+    deterministic kernels. `parallel`: what ``torchrun`` processes share.
     """
 
     device: str = "auto"
@@ -232,9 +234,6 @@ class Execution:
     checkpoint_every_s: float = 60.0
     log_every: int = 20
     pool: str | None = None
-
-
-Config = TypeVar("Config")
 
 
 def canonical(config: Any) -> str:
@@ -254,7 +253,9 @@ def to_mapping(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_mapping(kind: type[Config], mapping: Mapping[str, Any], *, where: str = "") -> Config:
+def from_mapping[Config](
+    kind: type[Config], mapping: Mapping[str, Any], *, where: str = ""
+) -> Config:
     """A config from nested plain values; what is not named keeps its default.
 
     Raises
@@ -275,7 +276,7 @@ def from_mapping(kind: type[Config], mapping: Mapping[str, Any], *, where: str =
     return kind(**given)
 
 
-def with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
+def with_overrides[Config](config: Config, overrides: Mapping[str, Any]) -> Config:
     """The config with dotted fields replaced: ``{"optimiser.learning_rate": 1e-3}``.
 
     A field that only one section has may be named without it (``learning_rate``).

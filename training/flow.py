@@ -1,11 +1,11 @@
 """The objective: paths from data to noise, what the model predicts, and where t is sampled.
 
-A path is x_t = a(t) x + b(t) eps with t = 0 at the data and t = 1 at the noise. Every function is pure
-and takes noise and t as arguments, so the same lines serve training, validation, likelihood and
-sampling.
+A path is x_t = a(t) x + b(t) eps with t = 0 at the data and t = 1 at the noise. Every function is
+pure and takes noise and t as arguments, so the same lines serve training, validation, likelihood
+and sampling.
 
-Legend: x_BCFHW samples, e_BCFHW standard normal noise, t_B in (0, 1). A leading ensemble axis may stand
-before B everywhere.
+Legend: x_BCFHW samples, e_BCFHW standard normal noise, t_B in (0, 1). A leading ensemble axis may
+stand before B everywhere.
 """
 
 from __future__ import annotations

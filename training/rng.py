@@ -2,8 +2,8 @@
 
 Nothing here has a state. The same seed, purpose and index give the same number on every machine, in
 every world size, micro-batch or order of drawing, so resuming a run needs no generator state and
-two ranks can never draw the same noise by accident. Integers are the same on CPU and GPU; floats are
-equal up to the rounding of log and cos.
+two ranks can never draw the same noise by accident. Integers are the same on CPU and GPU; floats
+are equal up to the rounding of log and cos.
 
 Reference: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 """

@@ -31,9 +31,9 @@ _best: dict[tuple[str, str, int], float] = {}
 def measured_peak(place: Place) -> float:
     """FLOP/s of a large matrix product here, in the precision of the run: the best seen so far.
 
-    8192 cubed on a GPU, 1024 cubed on a CPU, random numbers (zeros read 13 % high on an H200). Other
-    work on the machine only ever makes it look slower, so the best of all probes of this process
-    counts, and a CPU is timed by its own seconds.
+    8192 cubed on a GPU, 1024 cubed on a CPU, random numbers (zeros read 13 % high on an H200).
+    Other work on the machine only ever makes it look slower, so the best of all probes of this
+    process counts, and a CPU is timed by its own seconds.
     """
     key = (str(place.device), place.precision, torch.get_num_threads())
     _best[key] = max(_best.get(key, 0.0), _probe(place))

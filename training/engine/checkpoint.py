@@ -50,13 +50,13 @@ def load(
         pickle.UnpicklingError, zipfile.BadZipFile,
     ) as error:  # fmt: skip
         raise CheckpointError(
-            f"`{path}` cannot be read ({type(error).__name__}): the checkpoint is damaged. Delete it "
-            "to begin this run anew."
+            f"`{path}` cannot be read ({type(error).__name__}): the checkpoint is damaged. Delete "
+            "it to begin this run anew."
         ) from error
     if meta["version"] != CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"`{path}` has version {meta['version']}; this harness reads {CHECKPOINT_VERSION}. Delete "
-            "it to begin this run anew."
+            f"`{path}` has version {meta['version']}; this harness reads {CHECKPOINT_VERSION}. "
+            "Delete it to begin this run anew."
         )
     if meta["runs"] != list(runs):
         raise CheckpointError(

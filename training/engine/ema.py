@@ -1,8 +1,8 @@
 """Averaged weights whose memory grows with the run: the power-function EMA.
 
-One constant-rate run read out through it gives a whole curve L(T), where decay-to-zero needs a run for
-every T. An ordinary EMA forgets over a fixed number of steps; here the width of the average is a fixed
-*fraction* of the training time so far, so read-outs at different T are alike.
+One constant-rate run read out through it gives a whole curve L(T), where decay-to-zero needs a run
+for every T. An ordinary EMA forgets over a fixed number of steps; here the width of the average is
+a fixed *fraction* of the training time so far, so read-outs at different T are alike.
 
 Reference: Karras et al. 2024 (EDM2, arXiv 2312.02696), section 3.1; equations only, our own code.
 """

@@ -1,8 +1,8 @@
 """What a step needs, made from indices: samples, noise, times, hidden captions.
 
-Everything is a pure function of the global index of a sample, so the feed has no state: a resumed run,
-another number of ranks or smaller micro-batches see the same samples and the same noise. Several steps
-are drawn at once, which spares small models the overhead of drawing.
+Everything is a pure function of the global index of a sample, so the feed has no state: a resumed
+run, another number of ranks or smaller micro-batches see the same samples and the same noise.
+Several steps are drawn at once, which spares small models the overhead of drawing.
 
 Legend: E members of an ensemble, K steps in a block, B samples of this rank.
 """

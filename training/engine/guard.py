@@ -1,8 +1,8 @@
 """Notice divergence; never mend it. A run that diverged is an observation: this rate was too high.
 
-Three rules, each sufficient (judgement; the numbers are chosen): a loss or gradient norm that is not
-finite; after warm-up, a smoothed loss above what predicting zero would score; a smoothed loss above
-three times its running minimum for 50 steps.
+Three rules, each sufficient (judgement; the numbers are chosen): a loss or gradient norm that is
+not finite; after warm-up, a smoothed loss above what predicting zero would score; a smoothed loss
+above three times its running minimum for 50 steps.
 """
 
 from __future__ import annotations

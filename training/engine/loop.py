@@ -1,4 +1,4 @@
-"""Train: one run, or a pack of runs of equal shape, from specs to records. Read from top to bottom."""
+"""Train: one run, or a pack of runs of equal shape, from specs to records."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def train(
 ) -> list[dict[str, Any]]:
     """Final records of the runs, trained where they had not ended yet.
 
-    A run that was interrupted goes on from its checkpoint, bit for bit as if nothing had happened; a
-    run that has ended is handed back as it is, so asking twice is always safe.
+    A run that was interrupted goes on from its checkpoint, bit for bit as if nothing had happened;
+    a run that has ended is handed back as it is, so asking twice is always safe.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from training.engine.schedule import tracks_of
 from training.record.folder import RunFolder
 
 SETTLED_AFTER_WARMUPS = 2.5
-"""Read-outs earlier than this many warm-ups bend the law: 14 % off at the smallest T of a prototype."""
+"""Earlier read-outs bend the law: in a prototype they lay 14 % off at the smallest T."""
 
 
 @dataclass

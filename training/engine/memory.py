@@ -1,4 +1,4 @@
-"""Forward and backward in micro-batches; out of memory means smaller ones, with the same samples."""
+"""Forward and backward in micro-batches; out of memory means smaller ones, of the same samples."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Backward:
         self.history = [(0, self.micro_batch)]
 
     def __call__(self, step: int, clear: Callable[[], None]) -> tuple[Tensor, Tensor]:
-        """Mean loss of each member and that of predicting zero, ``(E,)``; gradients are left behind.
+        """Mean loss of each member and that of predicting zero, ``(E,)``; leaves gradients behind.
 
         After an out-of-memory error the partial gradients are dropped and the *same* step is done
         again in halves.
@@ -49,8 +49,8 @@ class Backward:
                 if self.micro_batch == 1:
                     raise TrainingError(
                         f"Out of memory on {self.place.device} with one sample at a time, at step "
-                        f"{step}. A smaller model or resolution, `parallel = fsdp` under torchrun, or "
-                        "a device with more memory is needed."
+                        f"{step}. A smaller model or resolution, `--parallel fsdp` under torchrun, "
+                        "or a device with more memory is needed."
                     ) from error
             # outside of `except`: the error holds on to the tensors that are to be freed
             clear()

@@ -15,7 +15,7 @@ Phase = Literal["data", "compile", "train", "eval", "done"]
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a run. `eta_s` counts training and read-outs; `mfu` is against the measured peak."""
+    """A moment of a run. `eta_s` counts read-outs too; `mfu` is against the measured peak."""
 
     run_id: str
     phase: Phase

@@ -35,8 +35,8 @@ def rate_at(step: int, steps: int, warmup_steps: int, optimiser: Optimiser) -> f
 def readout_steps(steps: int, step_tokens: int, evaluation: Evaluation) -> tuple[int, ...]:
     """Steps after which the run is read: an absolute log-spaced grid of tokens, and the end.
 
-    The grid does not depend on the run, so all runs of a sweep are read at the same T (to within half
-    a step). A grid point closer than 2 % to the end gives way to the end.
+    The grid does not depend on the run, so all runs of a sweep are read at the same T (to within
+    half a step). A grid point closer than 2 % to the end gives way to the end.
     """
     found = {steps}
     k = 0

@@ -239,7 +239,8 @@ class Session:
     def _stream(self) -> Any:
         spec, device = self.spec, str(self.place.device)
         stream = data.open_stream(spec.data, "train", device=device)
-        if self.execution.pool is None:
+        # a GPU draws endless streams faster than it is handed them (estimate; `bench` counts it)
+        if self.execution.pool is None or (self.place.on_gpu and stream.size is None):
             return stream
         batch = spec.optimiser.batch_samples
         needed = steps_of(spec.tokens, batch, tokens_of(spec, stream.shape)) * batch
@@ -247,7 +248,8 @@ class Session:
         return data.open_stream(spec.data, "train", device=device, pool=pool, needed=needed)
 
     def _held_out(self) -> Any:
-        # the seed of the evaluation, so that runs on other streams of the same source are comparable
+        # the seed of the evaluation, so that runs on other streams of the same source are
+        # comparable
         seed = self.spec.evaluation.seed
         held_out = dataclasses.replace(self.spec.data, unique_samples=None, seed=seed)
         return data.open_stream(held_out, "validation", device=str(self.place.device))
@@ -318,8 +320,8 @@ def one_shape(specs: Sequence[Spec]) -> Spec:
         for section, fields in first.items():
             if fields != other[section]:
                 raise SpecError(
-                    f"Runs of a pack must agree in `{section}`: {fields} and {other[section]} differ. "
-                    "Only seed, learning_rate, weight_decay and clip may."
+                    f"Runs of a pack must agree in `{section}`: {fields} and {other[section]} "
+                    "differ. Only seed, learning_rate, weight_decay and clip may."
                 )
     return specs[0]
 

@@ -2,8 +2,8 @@
 
 The parameters of the model are views into one tensor ``values (E, P)``, so the optimiser, the clip,
 the gradient mean over ranks, the averaged weights and a checkpoint are a handful of operations
-however many layers there are. That is what makes small models quick, and what gives every member of an
-ensemble its own learning rate, weight decay and clip. E is 1 for a plain run.
+however many layers there are. That is what makes small models quick, and what gives every member of
+an ensemble its own learning rate, weight decay and clip. E is 1 for a plain run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The processes that share one run under ``torchrun``; without it, one process alone.
 
-Every rank holds the same weights and takes its slice of every batch. What a sample and its noise are
-hangs on the sample's global index, so another number of ranks sees the same samples.
+Every rank holds the same weights and takes its slice of every batch. What a sample and its noise
+are hangs on the sample's global index, so another number of ranks sees the same samples.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class World:
         return self.rank == 0
 
     def share(self, batch_samples: int) -> slice:
-        """This rank's part of a batch."""
+        """Which part of a batch is for this rank."""
         if batch_samples % self.size:
             raise SpecError(
                 f"`optimiser.batch_samples` is {batch_samples}, which {self.size} processes cannot "

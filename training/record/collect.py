@@ -1,9 +1,9 @@
 """All finished runs of a folder as one table: netCDF and Parquet, checked on the way.
 
 ``data.nc`` has dims ``run`` and ``checkpoint`` and names of `bayescale.schema`, so
-``bayescale.read_runs("data.nc")`` needs no mapping. Its group ``loss_by_t`` holds the loss in each bin
-of t, from which any weighting of t can be made later. ``data.parquet`` holds the same readings, a row
-each, and ``data.curves.parquet`` the training curves.
+``bayescale.read_runs("data.nc")`` needs no mapping. Its group ``loss_by_t`` holds the loss in each
+bin of t, from which any weighting of t can be made later. ``data.parquet`` holds the same readings,
+a row each, and ``data.curves.parquet`` the training curves.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The final record of a run: what bayescale reads, and everything a reviewer might ask for.
 
-Names of `bayescale.schema` stand at the top level and in every reading; the rest is kept in sections.
-All but ``cost`` and ``finished`` is the same for every execution of the run on one kind of machine.
+Names of `bayescale.schema` stand at the top level and in every reading; the rest is kept in
+sections. All but ``cost`` and ``finished`` is the same for every execution of the run on one kind
+of machine.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def record_of(run: Session, member: Member, final: dict[str, Any]) -> dict[str, 
 
 
 def trajectory_of(spec: Spec) -> str:
-    """Id shared by runs that differ in length only, under a constant rate: one is the other's start."""
+    """Id shared by runs that differ in length only: under a constant rate one starts the other."""
     content = to_mapping(spec)
     if spec.optimiser.schedule == "constant":
         content.pop("tokens")
@@ -129,7 +130,7 @@ def _reading(run: Session, member: Member, line: dict[str, Any]) -> dict[str, An
 
 
 def _bound(run: Session, member: Member) -> dict[str, Any]:
-    """What a diverged run says: the rate was too high, and no loss below the last good one was lost."""
+    """What a diverged run says: where it broke, and the last loss that was good."""
     last = member.last_reading
     loss = last["tracks"][last["weights"]]["loss"] if last else None
     return {**(member.diverged or {}), "last_loss": loss, "last_tokens": last and last["tokens"]}

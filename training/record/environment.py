@@ -1,4 +1,4 @@
-"""Where and with what a run was made: enough to explain a difference, nothing that names a person."""
+"""Where and with what a run was made: enough to explain a difference, names of nobody."""
 
 from __future__ import annotations
 

@@ -122,7 +122,8 @@ def test_two_processes_train_what_one_trains(tmp_path, tiny, here, parallel):
     (tmp_path / "program.py").write_text(PROGRAM)
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         str(tmp_path / "program.py"), json.dumps(to_mapping(spec)), str(tmp_path / "two"), parallel],
+         str(tmp_path / "program.py"), json.dumps(to_mapping(spec)), str(tmp_path / "two"),
+         parallel],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
