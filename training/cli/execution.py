@@ -18,6 +18,10 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         help="auto: bf16 products on a GPU, float32 on a CPU",
     )  # fmt: skip
     group.add_argument("--compile", choices=("auto", "on", "off"), default="auto")
+    group.add_argument(
+        "--cuda-graph", action="store_true",
+        help="record a step once and replay it: what small models on a GPU want",
+    )  # fmt: skip
     group.add_argument("--micro-batch", type=int, metavar="B", help="samples at a time")
     group.add_argument("--exact", action="store_true", help="deterministic kernels")
     group.add_argument("--threads", type=int, help="of the CPU for each run")
@@ -30,6 +34,7 @@ def execution_of(args: argparse.Namespace) -> Execution:
         device=args.device,
         precision=args.precision,
         compile=args.compile,
+        cuda_graph=args.cuda_graph,
         micro_batch=args.micro_batch,
         exact=args.exact,
         threads=args.threads,

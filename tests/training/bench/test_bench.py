@@ -64,6 +64,8 @@ def test_bench_times_a_model_alone_and_in_an_ensemble_and_writes_what_a_dry_run_
     speed = throughput_of("cpu", bench=out)
     assert speed.at(alone["N"]) == pytest.approx(alone["model_flops_per_s"])
     assert "measured" in speed.source
+    elsewhere = throughput_of("H200", bench=out)  # a CPU says nothing about a GPU
+    assert "assumed" in elsewhere.source and elsewhere.at(1e6) > 1e13
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,7 @@ def test_losses_that_differ_or_are_not_finite_do_not_agree():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's own, of its tracer
 def test_compiled_losses_are_the_eager_ones(tmp_path, capsys):
     out = tmp_path / "bench.json"
     words = f"bench --sizes 6.6k --modes compile --seconds 0.2 --device cpu --out {out}".split()
