@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return print_costs(
             sweep, args.on or args.device, price=args.price, bench=args.bench,
-            peak_flops=args.peak_flops, style=args.format, workers=args.workers,
+            peak_flops=args.peak_flops, style=args.format, workers=_workers(args),
         )  # fmt: skip
     return _train(sweep, args, budget)
 
@@ -121,6 +121,15 @@ def _train(sweep: Sweep, args: argparse.Namespace, budget_s: float | None) -> in
 
     show(root, args.format, only={point.spec.run_id for point in sweep.points})
     return tally.exit_code
+
+
+def _workers(args: argparse.Namespace) -> int:
+    """As many as a local sweep would have; one of a device that is not here."""
+    from training.sweep.local import cores, visible_gpus
+
+    if args.workers or args.on or args.peak_flops:
+        return args.workers or 1
+    return len(visible_gpus() if args.device != "cpu" else ()) or cores()
 
 
 def print_costs(

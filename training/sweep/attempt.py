@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.config import Execution, Spec
-from training.errors import CheckpointError, DataSourceError, SpecError
+from training.errors import CheckpointError, DataSourceError, RecordError, SpecError
 from training.record.folder import RunFolder
 
 ENGINE = "training.engine:train"
@@ -66,7 +66,7 @@ def attempt(
             kind=kind,  # type: ignore[arg-type]
             error=sentence(error),
             trace="\n".join(tail) if kind == "failed" else "",
-            hopeless=isinstance(error, SpecError | DataSourceError),
+            hopeless=isinstance(error, SpecError | DataSourceError | RecordError),
         )
     return Outcome("done")
 

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from conftest import log, made, run, sweep, wish
+from fake_sweeps import log, made, run, sweep, wish
 
 from training.config import Spec
 from training.record.folder import RunFolder

@@ -178,3 +178,30 @@ def test_packs_hold_runs_of_equal_shape_and_survive_finished_members():
     assert [len(group) for group in groups] == [3, 1, 1]
     assert {pack_key(spec) for spec in specs} != {pack_key(other)}
     assert pack_key(Spec(optimiser=Optimiser(batch_samples=4))) != pack_key(Spec())
+
+
+def test_a_checkpoint_that_cannot_be_read_is_set_aside_so_that_the_next_try_begins_anew(
+    tmp_path, monkeypatch
+):
+    import fake_engine
+
+    from training.config import Execution
+    from training.errors import CheckpointError
+    from training.sweep.attempt import attempt
+
+    def damaged(specs, root, execution, *, progress=None):
+        if RunFolder.of(root, specs[0]).checkpoint.exists():
+            raise CheckpointError("`checkpoint.pt` cannot be read.")
+        return []
+
+    monkeypatch.setattr(fake_engine, "train", damaged)
+    folder = RunFolder.of(tmp_path, Spec())
+    folder.create(Spec())
+    folder.checkpoint.write_bytes(b"torn")
+    tries = [
+        attempt([Spec()], tmp_path, Execution(), lambda _: None, "fake_engine:train")
+        for _ in range(2)
+    ]
+    assert [each.kind for each in tries] == ["failed", "done"]
+    assert not tries[0].hopeless
+    assert (folder.path / "checkpoint.unreadable").read_bytes() == b"torn"

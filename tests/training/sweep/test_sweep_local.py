@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from conftest import HERE, log, made, run, sweep, wish
+from fake_sweeps import HERE, log, made, run, sweep, wish
 
 from training.record.folder import RunFolder
 from training.sweep.state import runs_of
@@ -61,6 +61,19 @@ def test_a_run_that_kills_its_worker_every_time_does_not_go_on_for_ever(tmp_path
     assert (tally.done, tally.failed) == (1, 1)
 
 
+def test_a_corrupt_record_is_said_once_and_the_others_go_on(tmp_path):
+    plan = sweep({"seed": [0, 1, 2]})
+    folder = RunFolder.of(tmp_path, plan.points[0].spec)
+    folder.create(plan.points[0].spec)
+    folder.write_record({"status": "completed"})
+    path = folder.path / "record.json"
+    path.write_text(path.read_text().replace("completed", "diverged"))
+    tally, talk = run(plan, tmp_path)
+    assert (tally.done, tally.failed, tally.exit_code) == (2, 1, 1)
+    assert talk.count("does not match its checksum") == 1
+    assert "Delete it to have the run made again." in talk
+
+
 def test_a_pack_that_fails_is_taken_apart(tmp_path):
     plan = sweep({"learning_rate": [1e-3, 2e-3, 4e-3], **wish(fail="in a pack")})
     tally, _ = run(plan, tmp_path, pack=8)
@@ -82,9 +95,9 @@ def test_without_keep_going_the_first_failure_stops_the_rest(tmp_path):
 def command(root, seeds=(0, 1, 2, 3), steps=60):
     """A sweep in a process of its own, as a person would start it."""
     code = (
-        "import conftest, sys; plan = conftest.sweep({'seed': "
-        f"{list(seeds)}, **conftest.wish(steps={steps})}}); "
-        f"sys.exit(conftest.run(plan, {str(root)!r})[0].exit_code)"
+        "import fake_sweeps, sys; plan = fake_sweeps.sweep({'seed': "
+        f"{list(seeds)}, **fake_sweeps.wish(steps={steps})}}); "
+        f"sys.exit(fake_sweeps.run(plan, {str(root)!r})[0].exit_code)"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code], cwd=HERE,
