@@ -32,7 +32,7 @@ class Model:
     conditioning : str
         How time and text enter: ``in_context`` (image, text and time tokens in one sequence;
         arXiv 2410.08184), ``cross`` (cross-attention to text, shared modulation by time: PixArt;
-        arXiv 2411.17470), ``adaln_zero`` (DiT), ``adaln_single`` (PixArt's modulation, text pooled),
+        arXiv 2411.17470), ``adaln_zero`` (DiT), ``adaln_single`` (PixArt, text pooled),
         ``mmdit`` (two streams joined in attention: SD3; with `single_layers` FLUX).
     width, depth, heads : int
         Model dimension, number of blocks, attention heads.
