@@ -101,6 +101,7 @@ _FIELDS = [
     _count("U", "tokens", "unique training tokens", **_INPUT),
     _answer("loss", "nats", "loss on the evaluation set", required=True),
     _number("loss_se", "nats", "standard error of the loss", **_EACH, **_OR_ZERO),
+    _text("loss_unit", "unit of the loss where it is not nats"),
     # optimisation
     _count("batch_size", "tokens", "batch size", **_INPUT),
     _count("batch_samples", "samples", "batch size in sequences or images", **_INPUT),

@@ -38,10 +38,12 @@ def build_tree(
     table = density.table
     n_chains, n_draws = next(iter(values.values())).shape[:2]
     coords = {"chain": np.arange(n_chains), "draw": np.arange(n_draws)}
+    response = density.law.response
+    unit = str(runs[response].attrs.get("units", "")) if response in runs else ""
     posterior = {}
     for name, x in values.items():
         dims = ("chain", "draw", "family") if x.ndim == 3 else ("chain", "draw")
-        posterior[name] = (dims, x, _attributes(density.law, name))
+        posterior[name] = (dims, x, _attributes(density.law, name, unit))
     if any("family" in dims for dims, *_ in posterior.values()):
         coords["family"] = np.asarray(table.families)
     spec = {
@@ -213,6 +215,9 @@ def load_fit(path: str | Path) -> xr.DataTree:
     return tree
 
 
-def _attributes(law: Law, name: str) -> dict[str, str]:
+def _attributes(law: Law, name: str, unit_of_loss: str) -> dict[str, str]:
     parameter = law.parameters.get(name)
-    return {"units": parameter.unit, "long_name": parameter.meaning} if parameter else {}
+    if parameter is None:
+        return {}
+    unit = unit_of_loss if parameter.unit == "nats" else parameter.unit
+    return {"units": unit, "long_name": parameter.meaning}

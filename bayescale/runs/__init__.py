@@ -266,7 +266,7 @@ def _range(every: xr.Dataset, name: str) -> str:
     source = f" ({every.attrs['flops_source']})" if name == "flops" else ""
     low, high = (_short(value, FIELDS[name].count) for value in (values.min(), values.max()))
     span = low if low == high else f"{low} to {high}"
-    return f"{name}: {span} {FIELDS[name].unit}{source}".rstrip()
+    return f"{name}: {span} {every[name].attrs['units']}{source}".rstrip()
 
 
 def _short(value: float, count: bool) -> str:

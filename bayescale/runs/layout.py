@@ -39,8 +39,8 @@ def arrange(columns: Mapping[str, np.ndarray]) -> xr.Dataset:
     codes, first = first_rows(columns["run"])
     names = columns["run"][first]
     if len(first) == len(codes):
-        data = {n: (("run",), v, _attrs(n)) for n, v in columns.items() if n != "run"}
-        return xr.Dataset(data, coords={"run": ("run", names, _attrs("run"))})
+        data = {n: (("run",), v, _attrs(n, columns)) for n, v in columns.items() if n != "run"}
+        return xr.Dataset(data, coords={"run": ("run", names, _attrs("run", columns))})
     codes, columns = _in_order(codes, columns)
     first, slot = _slots(codes)
     shape = (len(names), int(slot.max()) + 1)
@@ -52,10 +52,10 @@ def arrange(columns: Mapping[str, np.ndarray]) -> xr.Dataset:
         if _is_of_readings(name) or _varies(values, codes, first):
             padded = np.full(shape, _padding(name, values), dtype=_padded_dtype(name, values))
             padded[codes, slot] = values
-            grid[name] = (("run", "checkpoint"), padded, _attrs(name))
+            grid[name] = (("run", "checkpoint"), padded, _attrs(name, columns))
         else:
-            grid[name] = (("run",), values[first], _attrs(name))
-    return xr.Dataset(grid, coords={"run": ("run", names, _attrs("run"))})
+            grid[name] = (("run",), values[first], _attrs(name, columns))
+    return xr.Dataset(grid, coords={"run": ("run", names, _attrs("run", columns))})
 
 
 def flatten(runs: xr.Dataset, keep: np.ndarray) -> dict[str, np.ndarray]:
@@ -124,7 +124,11 @@ def _padded_dtype(name: str, values: np.ndarray) -> np.dtype:
     return values.dtype
 
 
-def _attrs(name: str) -> dict[str, str]:
+def _attrs(name: str, columns: Mapping[str, np.ndarray]) -> dict[str, str]:
     if name not in FIELDS:
         return {"units": "", "long_name": name}
-    return {"units": FIELDS[name].unit, "long_name": FIELDS[name].meaning}
+    unit = FIELDS[name].unit
+    if name in ("loss", "loss_se") and "loss_unit" in columns:
+        said = sorted({each or unit for each in columns["loss_unit"].tolist()})
+        unit = " or ".join(said)
+    return {"units": unit, "long_name": FIELDS[name].meaning}

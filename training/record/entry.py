@@ -49,6 +49,7 @@ def record_of(run: Session, member: Member, final: dict[str, Any]) -> dict[str, 
         "seed": spec.seed,
         "N": groups["core"],
         "T": run.done * batch_tokens,
+        "loss_unit": "velocity error per dimension",
         "loss": None,  # stands in the readings; a run that diverged at once has none
         "batch_size": batch_tokens,
         "batch_samples": spec.optimiser.batch_samples,
