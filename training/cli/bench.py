@@ -52,9 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print; 1 where a mode's losses are not those of eager, or a size did not run."""
     import training.engine  # noqa: F401  (it and the bench import each other; this order works)
-    from training.bench.peak import measured_peak, nominal_peak
     from training.config import Execution
     from training.device import place_of
+    from training.peak import measured_peak, nominal_peak
 
     place = place_of(Execution(device=args.device, precision=args.precision, threads=args.threads))
     plan = _plan(args, place)
@@ -142,11 +142,11 @@ def _write(
     """Everything so far. Ensembles stand apart: a run on its own is not as fast as its share."""
     import datetime
 
-    from training.bench.peak import nominal_peak
     from training.config import Execution
     from training.engine.world import World
+    from training.files import write_json
+    from training.peak import nominal_peak
     from training.record.environment import device_name, environment
-    from training.record.folder import write_json
 
     execution = Execution(device=str(place.device), precision=place.precision)  # type: ignore[arg-type]
     facts = environment(execution, place, World(), [])

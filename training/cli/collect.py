@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collect, and say where it lies."""
+    from training.collect import collect
     from training.errors import SpecError
-    from training.record.collect import collect
 
     root = Path(args.folder).expanduser().resolve()
     if not root.is_dir():

@@ -12,7 +12,6 @@ import importlib.util
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -181,16 +180,13 @@ def _version(module: str) -> str:
 
 def _ray(address: str | None) -> Finding:
     """Whether a cluster answers; without an address none needs to."""
-    import socket
+    from training.sweep.reach import known_address, silence_of
 
-    note = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"  # left by `ray start`
-    named = address or os.environ.get("RAY_ADDRESS") or (note.exists() and note.read_text().strip())
-    if not named:
+    known = known_address(address)
+    if not known:
         return Finding("OK", "cluster", "none runs here; a sweep with --executor ray starts one")
-    host, _, port = named.removeprefix("ray://").rpartition(":")
-    try:
-        with socket.create_connection((host or "127.0.0.1", int(port)), timeout=3):
-            return Finding("OK", "cluster", f"{named} answers")
-    except (OSError, ValueError) as error:
-        way_out = "Start it with `ray start --head`, or check address, port (6379) and firewall."
-        return Finding("FAIL", "cluster", f"{named}: {error}", way_out)
+    silence = silence_of(known)
+    if silence is None:
+        return Finding("OK", "cluster", f"{known} answers")
+    way_out = "Start it with `ray start --head`, or check address, port (6379) and firewall."
+    return Finding("FAIL", "cluster", f"{known}: {silence}", way_out)

@@ -212,9 +212,14 @@ def _flat(content: dict[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _throughput(device: str, bench: str | None, peak_flops: float | None) -> Throughput:
+    from training.errors import SpecError
     from training.sweep.cost import throughput_of
 
-    return throughput_of(device, bench=Path(bench or "bench.json"), peak_flops=peak_flops)
+    if bench is None and peak_flops is None and device in ("auto", "cpu", "cuda"):
+        bench = "bench.json"  # of this machine, so it says nothing on another one
+    elif bench is not None and not Path(bench).exists():
+        raise SpecError(f"`{bench}` does not exist; `python -m training bench` writes one.")
+    return throughput_of(device, bench=Path(bench) if bench else None, peak_flops=peak_flops)
 
 
 def _line(label: str, cost: Cost, optimiser: Any) -> dict[str, str]:

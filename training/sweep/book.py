@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from training.record.folder import read_json, write_json
+from training.files import read_json, write_json
 from training.sweep.plan import Sweep
 
 BOOK = "sweep.json"

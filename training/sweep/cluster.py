@@ -1,8 +1,10 @@
 """Workers on many machines, through Ray: each job is a task of a cluster.
 
 Start the cluster with ``ray start --head`` on one machine and ``ray start --address=HEAD:6379`` on
-the others (bayescale must be installed on each), then run the sweep on the first. Without a cluster
-a small one is started here and ends with the sweep.
+the others, then run the sweep on the first. bayescale must be installed on each, in one version.
+Ray from 2.59 on lets in only who has the token of the cluster: ``ray get-auth-token --generate``
+makes ``~/.ray/auth_token`` on the first machine, which the others need too. Without a cluster a
+small one is started here and ends with the sweep.
 
 A lost worker, machine or connection ends the try as ``died``, and `drive` submits the job again: it
 goes on from its checkpoint where the disk is shared, and begins anew where it is not. Ray's own
@@ -25,10 +27,12 @@ from typing import Any
 
 from training.config import Execution, Spec, from_mapping, to_mapping
 from training.errors import TrainingError
-from training.record.folder import RunFolder, write_bytes
+from training.files import write_bytes
+from training.record.folder import RunFolder
 from training.sweep.attempt import ENGINE, Outcome, attempt
 from training.sweep.jobs import AbstractPool, Event, Job
 from training.sweep.local import cores
+from training.sweep.reach import known_address, silence_of
 
 SMALL_BYTES = 16 << 20
 NEWS_EVERY_S = 1.0
@@ -72,7 +76,11 @@ class RayPool(AbstractPool):
         self._aside.__enter__()
         self.mine = not self.ray.is_initialized()
         if self.mine:
-            _connect(self.ray, address, workers)
+            try:
+                _connect(self.ray, address, workers)
+            except TrainingError:
+                self._quiet_no_more()
+                raise
         self._jobs: dict[Any, Job] = {}
         self._counted_at, self._slots = -1e9, 1
         self._gpus = execution.device != "cpu" and self._total("GPU") >= 1
@@ -136,6 +144,9 @@ class RayPool(AbstractPool):
             self.ray.kill(self._relay)
         if self.mine:
             self.ray.shutdown()
+        self._quiet_no_more()
+
+    def _quiet_no_more(self) -> None:
         self._aside.__exit__(None, None, None)
         self._talk.close()
 
@@ -249,17 +260,25 @@ def keep(root: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _connect(ray: Any, address: str | None, workers: int | None) -> None:
-    """Join a cluster, or start one on this machine."""
+    """Join the cluster that is known, or start one on this machine."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    try:
-        ray.init(address=address or "auto", **quiet)
+    known = known_address(address)
+    silence = silence_of(known) if known else None
+    asked_for = address or os.environ.get("RAY_ADDRESS")
+    if silence and asked_for:
+        raise TrainingError(
+            f"No Ray cluster answers at `{known}` ({silence}). Start one with `ray start --head`, "
+            "or leave the address out and one is started here."
+        )
+    if known is None or silence:
+        here = {"address": "local", "include_dashboard": False}
+        ray.init(num_cpus=max(workers or 0, cores()), **here, **quiet)
         return
-    except ConnectionError as error:
-        if address is not None:
-            raise TrainingError(
-                f"No Ray cluster answers at `{address}`. Start one with `ray start --head`."
-            ) from error
-    ray.init(num_cpus=max(workers or 0, cores()), include_dashboard=False, **quiet)
+    try:
+        ray.init(address=known, **quiet)
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        said = str(error).strip().splitlines()[0]  # versions that differ, no token
+        raise TrainingError(f"Cannot join the Ray cluster at `{known}`: {said}") from error
 
 
 def _imported() -> Any:

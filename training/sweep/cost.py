@@ -143,7 +143,7 @@ def throughput_of(
             return _assumed(MFU_CPU, peak, f"a matrix product at {short(peak)}FLOP/s on one core")
         device = name
     import training.engine  # noqa: F401  (it and the bench import each other; this order works)
-    from training.bench.peak import NOMINAL_TFLOPS
+    from training.peak import NOMINAL_TFLOPS
 
     card = next((each for each in NOMINAL_TFLOPS if _plain(each) in _plain(device)), None)
     if card is None:
@@ -161,8 +161,8 @@ def one_core_peak() -> float:
     import torch
 
     import training.engine  # noqa: F401  (it and the bench import each other; this order works)
-    from training.bench.peak import measured_peak
     from training.device import Place
+    from training.peak import measured_peak
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -197,7 +197,10 @@ def _from_bench(path: Path, device: str) -> Throughput | None:
 
     None where it was measured on something else than the runs are meant for.
     """
-    content = json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise SpecError(f"`{path}` is no JSON: {error}. Run the bench again.") from error
     if isinstance(content, dict) and "device" in content:
         here = device in ("auto", "cuda") or device.startswith("cuda:")
         wanted = (_gpu_name() or "cpu") if here else device

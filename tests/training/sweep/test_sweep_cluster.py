@@ -9,6 +9,7 @@ import pytest
 from fake_sweeps import log, made, run, sweep, wish
 
 from training.config import Spec
+from training.errors import TrainingError
 from training.record.folder import RunFolder
 from training.sweep.cluster import keep, small_files
 
@@ -100,3 +101,9 @@ def test_small_files_come_home_and_the_record_comes_last(tmp_path):
     keep(home, files)
     assert RunFolder.of(home, Spec()).state() == "completed"
     assert RunFolder.of(home, Spec()).lines("evals") == [{"step": 1}]
+
+
+def test_a_cluster_that_does_not_answer_is_said_at_once(tmp_path):
+    with pytest.raises(TrainingError, match=r"No Ray cluster answers at `127.0.0.1:1`"):
+        run(sweep({"seed": 0}), tmp_path, executor="ray", ray_address="127.0.0.1:1")
+    print("stdout is ours again")
