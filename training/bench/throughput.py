@@ -20,13 +20,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.bench.peak import measured_peak, nominal_peak
 from training.bench.workloads import Workload, execution_for
 from training.device import Place
 from training.engine.loop import advance
 from training.engine.session import Session
 from training.engine.world import World
 from training.models.count import predicted_groups
+from training.peak import measured_peak, nominal_peak
 from training.record.folder import RunFolder
 
 PARITY_STEPS = 20

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from training.errors import CheckpointError
-from training.record.folder import write_bytes
+from training.files import write_bytes
 
 CHECKPOINT_VERSION = 1
 

@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from training import data, models
-from training.bench.peak import measured_peak
 from training.config import Execution, Spec, to_mapping
 from training.device import Place, compiled
 from training.engine import checkpoint
@@ -32,10 +31,12 @@ from training.engine.world import World
 from training.errors import SpecError
 from training.evals.final import final_measures
 from training.evals.validation import Validation
+from training.files import write_json
 from training.flops import flops_per_sample
+from training.peak import measured_peak
 from training.record.entry import record_of
 from training.record.environment import environment
-from training.record.folder import RunFolder, write_json
+from training.record.folder import RunFolder
 from training.shapes import SampleShape
 
 

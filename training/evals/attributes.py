@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from training import rng
 from training.errors import CheckpointError, SpecError
-from training.record.folder import write_bytes
+from training.files import write_bytes
 
 FIRST = 1 << 30
 """Samples from here on are learned from: no run evaluates so far along a stream."""

@@ -14,10 +14,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from bayescale.schema import check_record
-from training.bench.peak import nominal_peak
 from training.config import Spec, to_mapping
 from training.errors import RecordError
 from training.models.count import parameter_groups
+from training.peak import nominal_peak
 from training.record.environment import device_name
 from training.record.rows import flat_readings
 

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import json
 import os
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, Literal
 
 from training.config import Spec, from_mapping, to_mapping
 from training.errors import RecordError, SpecError
+from training.files import checksum, digest, read_json, said, write_bytes, write_json
 
 Log = Literal["events", "curve", "evals"]
 
@@ -50,7 +50,7 @@ class RunFolder:
 
     def create(self, spec: Spec) -> None:
         """Make the folder and write the spec, unless they are there."""
-        with _said(self.path):
+        with said(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "spec.json").exists():
             write_json(self.path / "spec.json", to_mapping(spec))
@@ -69,7 +69,7 @@ class RunFolder:
         The kernel drops the lock when its holder dies, however it dies, so no stale claim can be
         left behind and nobody needs to guess from a heartbeat.
         """
-        with _said(self.path):
+        with said(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             file = (self.path / "lock").open("w")
         with file:
@@ -90,7 +90,7 @@ class RunFolder:
     def append(self, log: Log, entry: Mapping[str, Any]) -> None:
         """Add a line with its checksum, and hand it to the disk."""
         line = json.dumps(entry, allow_nan=False, separators=(",", ":"))
-        with _said(self.path), (self.path / f"{log}.jsonl").open("ab+") as file:
+        with said(self.path), (self.path / f"{log}.jsonl").open("ab+") as file:
             torn = file.seek(0, os.SEEK_END) > 0 and _last_byte(file) != b"\n"
             file.write(f"{'\n' if torn else ''}{checksum(line)} {line}\n".encode())
             file.flush()
@@ -152,49 +152,6 @@ class RunFolder:
         return "interrupted" if (self.path / "events.jsonl").exists() else "planned"
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a whole JSON file, or leave the old one: never half of it."""
-    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file beside its place, hand it to the disk, move it in."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with _said(path.parent):
-            with beside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-            _sync(path.parent)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Content of a JSON file that holds one object."""
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise RecordError(f"`{path}` is missing.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecordError(f"`{path}` is no JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise RecordError(f"`{path}` holds {type(content).__name__}; an object was expected.")
-    return content
-
-
-def checksum(line: str) -> str:
-    """Eight hex digits that a torn line will not have."""
-    return f"{zlib.crc32(line.encode()):08x}"
-
-
-def digest(content: Mapping[str, Any]) -> str:
-    """Checksum of a record, whatever the order of its fields."""
-    return checksum(json.dumps(content, sort_keys=True))
-
-
 def _line(entry: Mapping[str, Any]) -> str:
     line = json.dumps(entry, allow_nan=False, separators=(",", ":"))
     return f"{checksum(line)} {line}\n"
@@ -207,25 +164,3 @@ def _last_byte(file: Any) -> bytes:
 
 def _has_torn(path: Path, good: int) -> bool:
     return path.exists() and path.read_bytes().count(b"\n") != good
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _said(folder: Path) -> Iterator[None]:
-    """Turn what the disk says into one clear error."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise RecordError(
-            f"The folder `{folder}` vanished while the run was written to it. Nothing more can be "
-            "recorded; start the command again to make the run anew."
-        ) from error
-    except OSError as error:
-        raise RecordError(f"Cannot write to `{folder}`: {error.strerror or error}.") from error

@@ -5,9 +5,9 @@ import math
 import pytest
 
 import bayescale as bs
+from training.collect import collect
 from training.engine import train
 from training.engine.guard import Guard
-from training.record.collect import collect
 from training.record.folder import RunFolder
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from training.config import Spec
 from training.errors import RecordError
-from training.record.folder import RunFolder, write_json
+from training.files import write_json
+from training.record.folder import RunFolder
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 import xarray as xr
 
 import bayescale as bs
+from training.collect import collect
 from training.config import Execution, Spec, with_overrides
 from training.engine import train
 from training.errors import RecordError
-from training.record.collect import collect
 from training.record.folder import RunFolder
 
 TINY = {
