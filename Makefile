@@ -6,13 +6,16 @@ UV := UV_PYTHON_DOWNLOADS=never $(BIN)/python -m uv pip install --quiet --compil
 	--python $(BIN)/python -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-table test test-all lint format bench clean
+.PHONY: help demo demo-table gpu test test-all lint format bench clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/training  ## train a sweep, fit its law, test the forecast on held-out runs, plan, report (7 minutes)
 	@$(BIN)/python examples/sweep_story.py
+
+gpu: .venv/training  ## on a machine with a GPU: how fast it trains, a sweep from 1M to 200M, its table (half an hour)
+	@sh examples/gpu_check.sh
 
 demo-table: .venv/core  ## from the raw Chinchilla table to a forecast, a plan, figures and a report (3 minutes)
 	@$(BIN)/python examples/chinchilla.py

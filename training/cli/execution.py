@@ -23,6 +23,10 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
         help="record a step once and replay it: what small models on a GPU want",
     )  # fmt: skip
     group.add_argument("--micro-batch", type=int, metavar="B", help="samples at a time")
+    group.add_argument(
+        "--parallel", choices=("ddp", "fsdp"), default="ddp",
+        help="under torchrun: every device holds the weights, or a shard of them",
+    )  # fmt: skip
     group.add_argument("--exact", action="store_true", help="deterministic kernels")
     group.add_argument("--threads", type=int, help="of the CPU for each run")
     group.add_argument("--pool", metavar="DIR", help="where generated samples are kept")
@@ -36,6 +40,7 @@ def execution_of(args: argparse.Namespace) -> Execution:
         compile=args.compile,
         cuda_graph=args.cuda_graph,
         micro_batch=args.micro_batch,
+        parallel=args.parallel,
         exact=args.exact,
         threads=args.threads,
         pool=args.pool,

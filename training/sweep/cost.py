@@ -142,7 +142,6 @@ def throughput_of(
             peak = one_core_peak()
             return _assumed(MFU_CPU, peak, f"a matrix product at {short(peak)}FLOP/s on one core")
         device = name
-    import training.engine  # noqa: F401  (it and the bench import each other; this order works)
     from training.peak import NOMINAL_TFLOPS
 
     card = next((each for each in NOMINAL_TFLOPS if _plain(each) in _plain(device)), None)
@@ -160,7 +159,6 @@ def one_core_peak() -> float:
     """FLOP/s of a matrix product on one thread, as workers run."""
     import torch
 
-    import training.engine  # noqa: F401  (it and the bench import each other; this order works)
     from training.device import Place
     from training.peak import measured_peak
 

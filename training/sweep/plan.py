@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.config import Spec
+from training.config import Model, Spec
 from training.errors import SpecError, nearest
 from training.sweep import kinds
 from training.sweep.fields import Settings, flat, spec_of
@@ -80,8 +80,9 @@ class Point:
 
         optimiser = self.spec.optimiser
         size = self.size or f"{self.spec.model.width}x{self.spec.model.depth}"
+        default, conditioning = Model.conditioning, self.spec.model.conditioning
         words = [
-            *self.blocks[:1], size, f"T{short(self.spec.tokens)}",
+            *self.blocks[:1], *([conditioning] if conditioning != default else []), size, f"T{short(self.spec.tokens)}",
             f"B{optimiser.batch_samples}", f"lr{optimiser.learning_rate:.3g}",
         ]  # fmt: skip
         if self.spec.seed:
