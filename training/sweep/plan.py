@@ -82,8 +82,9 @@ class Point:
         size = self.size or f"{self.spec.model.width}x{self.spec.model.depth}"
         default, conditioning = Model.conditioning, self.spec.model.conditioning
         words = [
-            *self.blocks[:1], *([conditioning] if conditioning != default else []), size, f"T{short(self.spec.tokens)}",
-            f"B{optimiser.batch_samples}", f"lr{optimiser.learning_rate:.3g}",
+            *self.blocks[:1], *([conditioning] if conditioning != default else []), size,
+            f"T{short(self.spec.tokens)}", f"B{optimiser.batch_samples}",
+            f"lr{optimiser.learning_rate:.3g}",
         ]  # fmt: skip
         if self.spec.seed:
             words.append(f"s{self.spec.seed}")
