@@ -26,7 +26,10 @@ CASES = {
         "conditioning": "cross", "attention": "factorised", "data.name": "sprites",
         "data.frames": 4, "patch": [1, 4, 4],
     },
-    "vp": {"objective.path": "vp", "target": "noise", "t_sampler": "uniform", "parametrisation": "mup"},
+    "vp": {
+        "objective.path": "vp", "target": "noise", "t_sampler": "uniform",
+        "parametrisation": "mup",
+    },
 }  # fmt: skip
 
 GOLDEN = {
