@@ -36,7 +36,7 @@ bench: .venv/dev  ## every published figure, measured here (an hour)
 	@$(BIN)/python -m benchmarks
 
 clean:  ## remove the environment and what the demo made
-	rm -rf .venv demo
+	rm -rf .venv demo demo-table
 
 .venv/uv:
 	@test -n "$(PYTHON)" || { echo "bayescale needs Python 3.12 or newer on the PATH (or make PYTHON=/path/to/python3.12)"; exit 1; }

@@ -1,6 +1,6 @@
 """The main job on real data: 245 Chinchilla runs, none dropped, to a forecast, a plan and a report.
 
-Run it with ``make demo``. Everything it writes goes to ``demo/``.
+Run it with ``make demo-table``. Everything it writes goes to ``demo-table/``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bayescale as bs
 
-OUT = Path("demo")
+OUT = Path("demo-table")
 BUDGET = 5.76e23  # FLOP; what Chinchilla and Gopher were trained with
 STARTED = time.time()
 
@@ -64,8 +64,8 @@ def main() -> None:
 
     say("What to type next")
     print(
-        "  .venv/bin/bayescale predict demo/fit.nc --at N=7e9,T=1e12\n"
-        "  .venv/bin/bayescale plan demo/fit.nc --budget-gpu-hours 100k --gpu h100 --mfu 0.4\n"
+        "  .venv/bin/bayescale predict demo-table/fit.nc --at N=7e9,T=1e12\n"
+        "  .venv/bin/bayescale plan demo-table/fit.nc --budget-gpu-hours 100k --gpu h100\n"
         "  .venv/bin/bayescale fit YOUR.csv --columns N=params,T=tokens,loss=loss -o fit.nc"
     )
 

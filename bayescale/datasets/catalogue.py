@@ -155,8 +155,10 @@ def _info(name: str, entry: dict[str, Any]) -> DatasetInfo:
 
 
 def _file(name: str) -> str:
-    plain = _folder().joinpath("tables", f"{name}.csv")
-    return f"{name}.csv" if plain.is_file() else f"{name}.csv.gz"
+    tables = _folder().joinpath("tables")
+    kinds = (".csv", ".csv.gz", ".parquet")
+    there = (name + kind for kind in kinds if tables.joinpath(name + kind).is_file())
+    return next(there, f"{name}.csv")
 
 
 def _folder() -> Any:
@@ -165,6 +167,8 @@ def _folder() -> Any:
 
 def _read(file: str) -> pd.DataFrame:
     with _folder().joinpath("tables", file).open("rb") as stream:
+        if file.endswith(".parquet"):
+            return pd.read_parquet(stream)
         return pd.read_csv(stream, compression="gzip" if file.endswith(".gz") else None)
 
 

@@ -189,7 +189,9 @@ def sweep_of(
                 points.append(Point(spec, (name,), tags, held_out, size))
     found.raise_any()
     name = str(content.get("name") or Path(source).stem)
-    return Sweep(name, source, tuple(merged(points)), tuple(notes))
+    kept = tuple(merged(points))
+    doubts = [said for point in kept for said in _doubts(point.spec)] if checked else []
+    return Sweep(name, source, kept, tuple(dict.fromkeys([*notes, *doubts])))
 
 
 def merged(points: Iterable[Point]) -> list[Point]:
@@ -302,6 +304,12 @@ def _impossible(spec: Spec) -> list[str]:
     from training.sweep.check import problems_of
 
     return problems_of(spec)
+
+
+def _doubts(spec: Spec) -> list[str]:
+    from training.sweep.check import doubts_of
+
+    return doubts_of(spec)
 
 
 def _places(extra: Mapping[str, Any]) -> list[Any]:

@@ -250,3 +250,10 @@ def test_amounts_are_read_and_written_as_people_do():
         seconds("soon")
     assert [short(each) for each in (2_097_152, 999_999, 12)] == ["2.1M", "1M", "12"]
     assert [clock(each) for each in (3.21, 35, 3723, None)] == ["3.2s", "0:35", "1:02:03", "-"]
+
+
+def test_a_patch_that_the_model_is_too_narrow_to_carry_is_noted(tmp_path):
+    path = tmp_path / "narrow.toml"
+    path.write_text('[[runs]]\nsize = ["20k", "300k"]\npatch = [1, 4, 4]\ntokens = "100k"\n')
+    notes = read_sweep(path).notes
+    assert len(notes) == 1 and "Width 24 is less than the 48 numbers of a patch" in notes[0]
