@@ -107,7 +107,8 @@ def known_floor(draws: int) -> tuple[list[dict[str, Any]], list[Aim]]:
             covers = bool(low <= truth <= high)
             rows.append(
                 {"templates": int(block), "oracle": round(truth, 4), "law": law,
-                 "E": round(middle, 4), "lower": round(low, 4), "upper": round(high, 4),
+                 "E": round(float(middle), 4), "lower": round(float(low), 4),
+                 "upper": round(float(high), 4),
                  "covers": covers, "least squares (additive)": round(squares, 4),
                  "status": fit.attrs["status"]}
             )  # fmt: skip
