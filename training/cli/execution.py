@@ -47,6 +47,18 @@ def execution_of(args: argparse.Namespace) -> Execution:
     )
 
 
+def words_of(args: argparse.Namespace) -> list[str]:
+    """The options again, as words of a command line; those at their default are left out."""
+    parser = argparse.ArgumentParser()
+    add_execution(parser)
+    words: list[str] = []
+    for name, default in vars(parser.parse_args([])).items():
+        value, option = getattr(args, name), f"--{name.replace('_', '-')}"
+        if value != default:
+            words += [option] if value is True else [option, str(value)]
+    return words
+
+
 def overrides_of(pairs: list[str] | None) -> dict[str, Any]:
     """``["learning_rate=1e-3"]`` as fields; values are read as TOML, else as text."""
     found: dict[str, Any] = {}

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.cli.execution import add_execution, execution_of, overrides_of
+from training.cli.execution import add_execution, execution_of, overrides_of, words_of
 from training.cli.text import as_json, table
 
 if TYPE_CHECKING:
@@ -176,9 +176,12 @@ def print_commands(sweep: Sweep, args: argparse.Namespace) -> int:
     import json
 
     from training.config import to_mapping
+    from training.sweep import book
+    from training.sweep.drive import root_of
 
-    root = Path(args.out or Path("runs") / sweep.name)
-    ways = [] if args.device == "auto" else ["--device", args.device]
+    root = root_of(args.out or Path("runs") / sweep.name)
+    book.enter(root, sweep)  # labels, tags and what is held out: `collect` looks for them there
+    ways = words_of(args)
     for point in sweep.points:
         fields = [
             f"{name}={json.dumps(value)}"

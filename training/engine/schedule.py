@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from training.config import Evaluation, Optimiser, Spec
+from training.errors import SpecError
 
 
 def steps_of(tokens: int, batch_samples: int, tokens_per_sample: int) -> int:
@@ -38,6 +39,8 @@ def readout_steps(steps: int, step_tokens: int, evaluation: Evaluation) -> tuple
     The grid does not depend on the run, so all runs of a sweep are read at the same T (to within
     half a step). A grid point closer than 2 % to the end gives way to the end.
     """
+    if evaluation.first_tokens <= 0 or evaluation.per_octave <= 0:
+        raise SpecError("`evaluation.first_tokens` and `per_octave` must be above 0.")
     found = {steps}
     k = 0
     while (tokens := evaluation.first_tokens * 2 ** (k / evaluation.per_octave)) < 0.98 * (

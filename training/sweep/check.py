@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,7 +113,9 @@ def _evaluation(spec: Spec) -> Iterator[str]:
         kind, _, path = asked.features.partition(":")
         if kind not in NAMES:
             yield f"`evaluation.features` is {kind!r}; {nearest(kind, NAMES)}"
-        elif kind in ("inception", "dinov2", "clip") and not Path(path or "?").expanduser().exists():
+        elif (
+            kind in ("inception", "dinov2", "clip") and not Path(path or "?").expanduser().exists()
+        ):
             yield (
                 f"`evaluation.features` is {asked.features!r}; `{kind}:PATH` with a file that is "
                 "there was expected. Nothing is downloaded."

@@ -65,13 +65,14 @@ class Throughput:
 
 def cost_of(spec: Spec, throughput: Throughput, *, price_per_hour: float | None = None) -> Cost:
     """FLOPs, hours and money of a run."""
+    from training.engine.schedule import tracks_of
+
     shape = shape_of(spec.data)
     N = core_parameters(spec)
     flops = flops_of_sample(spec) * samples_of(spec)
     measured = spec.evaluation.samples + spec.evaluation.low_t_samples
-    tracks = max(1, len(spec.optimiser.ema_widths))
     # forward only, a third of a training step; once for each kind of weights
-    evaluation = readouts(spec) * (1 + tracks) * measured * flops_of_sample(spec) / 3
+    evaluation = readouts(spec) * len(tracks_of(spec)) * measured * flops_of_sample(spec) / 3
     per_sample = tokens_per_sample(spec, shape)
     return Cost(
         N=N,

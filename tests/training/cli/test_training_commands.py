@@ -165,11 +165,15 @@ def test_a_packed_sweep_gives_the_same_runs(plan):
 
 
 def test_printed_commands_make_the_runs_of_the_sweep(plan, capsys):
-    assert main(["sweep", plan, "--executor", "commands", "--out", "printed"]) == 0
+    ways = ["--micro-batch", "8", "--exact"]
+    assert main(["sweep", plan, "--executor", "commands", "--out", "printed", *ways]) == 0
     streams = capsys.readouterr()
     lines = streams.out.splitlines()
     assert len(lines) == 3
-    assert not Path("printed").exists()
+    assert all("--micro-batch 8 --exact" in line for line in lines)
+    assert folders("printed") == []
+    book = json.loads(Path("printed/sweep.json").read_text())  # what is held out, for `collect`
+    assert len(book["sweeps"]["tiny"]["runs"]) == 3
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run(lines[0], shell=True, check=True, env=env, capture_output=True)
     from training.sweep.plan import read_sweep

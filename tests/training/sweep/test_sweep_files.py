@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from training.config import Spec
+from training.config import Spec, with_overrides
 from training.errors import SpecError
 from training.sweep.amounts import clock, count, seconds, short
+from training.sweep.check import problems_of
+from training.sweep.cost import Throughput, cost_of
 from training.sweep.plan import SweepErrors, read_sweep, sweep_of
 
 
@@ -257,3 +259,33 @@ def test_a_patch_that_the_model_is_too_narrow_to_carry_is_noted(tmp_path):
     path.write_text('[[runs]]\nsize = ["20k", "300k"]\npatch = [1, 4, 4]\ntokens = "100k"\n')
     notes = read_sweep(path).notes
     assert len(notes) == 1 and "Width 24 is less than the 48 numbers of a patch" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"first_tokens": 0}, "first_tokens"),
+        ({"per_octave": 0}, "per_octave"),
+        ({"likelihood_samples": 4, "likelihood_steps": 3}, "likelihood_steps"),
+        ({"frechet_samples": 4}, "frechet_samples"),
+        ({"frechet_samples": 64, "features": "randcon"}, "did you mean `randconv`"),
+        ({"frechet_samples": 64, "features": "inception:/nowhere"}, "/nowhere"),
+        ({"pictures": 4, "sampler_steps": 0}, "sampler_steps"),
+        ({"clip": 0.0}, "clip"),
+        ({"ema_widths": [0.5]}, "ema_widths"),
+        ({"decay_fraction": 0.0}, "decay_fraction"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+    ],
+)
+def test_what_would_only_fail_at_the_end_of_a_run_is_said_before_it_begins(fields, word):
+    (problem,) = problems_of(with_overrides(Spec(), fields))
+    assert word in problem
+
+
+def test_a_dry_run_counts_the_weights_that_are_read():
+    throughput = Throughput(((1.0, 1e12),), "given")
+    plain, raw, decayed = (
+        cost_of(with_overrides(Spec(), fields), throughput).eval_flops
+        for fields in ({}, {"raw": True}, {"schedule": "linear"})
+    )
+    assert raw == decayed == 2 * plain
