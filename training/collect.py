@@ -21,7 +21,7 @@ from training.errors import RecordError, TrainingError
 from training.record.folder import RunFolder
 from training.record.rows import flat_readings
 from training.sweep.book import about
-from training.sweep.edges import marks
+from training.sweep.edges import SAME, marks
 
 HELD_OUT = "held out"
 _OF_RUN = ("parameters", "tokens_per_sample", "flops_per_sample", "data", "cost", "final")
@@ -93,11 +93,11 @@ def gather(root: Path) -> Collected:
         statuses[state] = statuses.get(state, 0) + 1
         readings += rows
         by_t += [_by_t(each) for each in record["readings"] or [{}]] if record else []
-        ends += [record["spec"]["tokens"] if record else 0.0] * len(rows)
+        ends += [_end(record) if record else 0.0] * len(rows)
         curves += (
             [{"run": folder.run_id, **line} for line in folder.lines("curve")] if record else []
         )
-    problems += _mixed(readings)
+    problems += [*_mixed(readings), *_schedules(readings)]
     _mark_edges(readings, ends)
     return Collected(readings, curves, by_t, statuses, problems)
 
@@ -125,6 +125,12 @@ def write(found: Collected, out: Path) -> None:
         _write_netcdf(found, out, notes)
     except OSError as error:
         raise RecordError(f"Cannot write `{out}`: {error.strerror or error}.") from error
+
+
+def _end(record: Mapping[str, Any]) -> float:
+    """Tokens that the run was meant to see, in whole batches."""
+    tokens, batch = record["spec"]["tokens"], record.get("batch_size")
+    return max(1, round(tokens / batch)) * batch if batch else tokens
 
 
 def _rows(record: Mapping[str, Any], entry: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -194,7 +200,7 @@ def _mixed(readings: Iterable[Mapping[str, Any]]) -> list[str]:
     sets: dict[str, set[str]] = {}
     for row in readings:
         if "data_validation_digest" in row:
-            key = f"{row.get('dataset')} at {row.get('resolution'):g} pixels"
+            key = f"`{row.get('dataset')}` ({row.get('data_fingerprint')})"
             sets.setdefault(key, set()).add(row["data_validation_digest"])
     return [
         f"Runs on {key} were measured on {len(digests)} validation sets, so their losses cannot be "
@@ -204,14 +210,45 @@ def _mixed(readings: Iterable[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def _schedules(readings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Averaged weights at a constant rate and bare ones after a decay differ by an offset."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in readings:
+        if row.get("fitted") and row.get("schedule"):
+            place = (str(row.get("family")), str(row.get("dataset")))
+            found.setdefault(place, set()).add(str(row["schedule"]))
+    return [
+        f"Readings of {family} on {dataset} that would be fitted together come from "
+        f"{len(schedules)} schedules ({', '.join(sorted(schedules))}), whose losses differ by an "
+        "offset: fit them apart, by the column `schedule`."
+        for (family, dataset), schedules in found.items()
+        if len(schedules) > 1
+    ]
+
+
 def _mark_edges(readings: list[dict[str, Any]], ends: list[float]) -> None:
     """Say which runs are best at the edge of their grid: a bound on the optimum, no estimate."""
-    rows = [
-        {**row, "T": end} if row["status"] == "diverged" else row
+    whole = [row for row in readings if row["status"] != "diverged"]
+    # a run that broke is infinitely bad at every T where others like it were read later on
+    at = {_grid(row): set[float]() for row in readings}
+    for row in whole:
+        at[_grid(row)].add(row.get("T") or 0.0)
+    broken = {
+        (row["run"], T): {**row, "T": T}
         for row, end in zip(readings, ends, strict=True)
-    ]
-    for row, mark in zip(readings, marks(rows), strict=True):
+        if row["status"] == "diverged"
+        for T in {end, *at[_grid(row)]}
+        if T >= row["diverged_tokens"]
+    }
+    for row in readings:
+        row["grid_edge"] = ""
+    for row, mark in zip(whole, marks([*whole, *broken.values()]), strict=False):
         row["grid_edge"] = mark
+
+
+def _grid(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What runs share that differ in rate, batch and length."""
+    return tuple(row.get(name) for name in SAME if name != "T")
 
 
 def _write_netcdf(found: Collected, out: Path, notes: Mapping[str, str]) -> None:

@@ -130,3 +130,23 @@ def test_a_spec_round_trips_through_record_and_table(trained, tmp_path):
     assert from_mapping(Spec, record["spec"]) == spec
     assert from_mapping(Spec, json.loads(json.dumps(record["spec"]))).run_id == spec.run_id
     assert dataclasses.asdict(RunFolder.of(root, spec).spec()) == dataclasses.asdict(spec)
+
+
+def test_a_diverged_rate_bounds_its_grid_at_every_t_it_did_not_reach(tmp_path):
+    root = tmp_path / "runs"
+    execution = Execution(device="cpu", threads=1)
+    for rate in (2e-3, 1e-2, 10.0):  # tokens that are no whole batches
+        spec = with_overrides(Spec(), {**TINY, "tokens": 33_000, "learning_rate": rate})
+        train([spec], root, execution)
+    found = collect(root)
+    assert found.statuses == {"completed": 2, "diverged": 1}
+    assert [row["grid_edge"] for row in found.readings if row["T"] >= 16_384] != []
+    assert not any(row["grid_edge"] for row in found.readings if row["T"] >= 16_384)
+
+
+def test_two_schedules_in_one_fit_are_said(copied):
+    root, spec = copied
+    execution = Execution(device="cpu", threads=1)
+    assert not any("schedules" in each for each in collect(root).problems)
+    train([with_overrides(spec, {"schedule": "linear", "tokens": 16_384})], root, execution)
+    assert any("2 schedules (constant, linear)" in each for each in collect(root).problems)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 Side = Literal["edge_low", "edge_high", "inside"]
 
-SAME = ("N", "T", "conditioning", "family", "data", "resolution", "schedule", "parametrisation")
+SAME = ("N", "T", "conditioning", "family", "dataset", "resolution", "schedule")
 """What rows of one cell share, as far as they say it."""
 
 AXES = ("learning_rate", "batch_size")

@@ -49,7 +49,7 @@ def last_reading(point: Point, root: Path) -> dict[str, Any] | None:
     if record is None:
         return None
     readings = record.get("readings") or [{}]
-    names = ("N", "learning_rate", "batch_size", "status", "conditioning", "schedule")
+    names = ("N", "learning_rate", "batch_size", "status", "conditioning", "dataset", "schedule")
     # a run cut short by divergence belongs to the T that was asked for
     whole = record["status"] == "completed"
     return {
