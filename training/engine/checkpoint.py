@@ -60,6 +60,7 @@ def load(
         )
     if meta["runs"] != list(runs):
         raise CheckpointError(
-            f"`{path}` belongs to {', '.join(meta['runs'])}, not to {', '.join(runs)}."
+            f"`{path}` belongs to {', '.join(meta['runs'])}, not to {', '.join(runs)}: it was made "
+            "with other packing. Go on with that one, or delete the file to begin anew."
         )
     return tensors, meta["books"]

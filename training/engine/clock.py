@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from training.device import Place
 
@@ -17,10 +17,14 @@ _BEFORE: tuple[Purpose, ...] = ("prepare", "compile")
 
 @dataclass
 class Clock:
-    """Wall time of a run, over all its sessions."""
+    """Wall time of a run, over all its sessions; `device_s`: the same times the devices of each
+    session, since a run may go on with more or fewer of them.
+    """
 
     place: Place
+    devices: int = 1
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PURPOSES, 0.0))
+    device_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PURPOSES, 0.0))
     sessions: int = 1
     _earlier: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PURPOSES, 0.0))
     _since: float = field(default_factory=time.perf_counter)
@@ -31,6 +35,7 @@ class Clock:
         now = time.perf_counter()
         lap, self._since = now - self._since, now
         self.spent[purpose] += lap
+        self.device_s[purpose] += lap * self.devices
         return lap
 
     @contextlib.contextmanager
@@ -61,13 +66,16 @@ class Clock:
         """Seconds booked so far."""
         return sum(self.spent.values())
 
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {**self.spent, "sessions": self.sessions}
+        return {**self.spent, "sessions": self.sessions, "device_s": dict(self.device_s)}
 
-    def restore(self, state: dict[str, float]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Add the time of earlier sessions."""
         self.sessions = int(state["sessions"]) + 1
+        for purpose in self.device_s:
+            alone = state.get(purpose, 0.0) * self.devices  # what older checkpoints leave to guess
+            self.device_s[purpose] += state.get("device_s", {}).get(purpose, alone)
         for purpose in self.spent:
             self._earlier[purpose] = state.get(purpose, 0.0)
             self.spent[purpose] += self._earlier[purpose]

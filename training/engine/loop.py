@@ -63,7 +63,8 @@ def train(
         world = World.from_environment()
         with contextlib.ExitStack() as held, Stopper() as stopper:
             for spec, folder in todo if world.first else []:
-                if not held.enter_context(folder.claimed()):
+                # the record is looked for again: its writer may have let go a moment ago
+                if not held.enter_context(folder.claimed()) or folder.record() is not None:
                     raise Busy(f"Run {folder.run_id} is being trained by another process.")
                 folder.create(spec)
             place = place_of(execution, local_rank=world.local_rank)

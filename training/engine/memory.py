@@ -61,6 +61,16 @@ class Backward:
             if self.place.on_gpu:
                 torch.cuda.empty_cache()
 
+    def go_on_with(self, micro_batch: int, step: int) -> None:
+        """Resume at `step` with the micro-batch found so far, or a smaller one that is asked for.
+
+        A process that was killed for its memory is started again with a smaller one.
+        """
+        asked = self.micro_batch
+        self.micro_batch = min(micro_batch, asked)
+        if self.micro_batch < self.history[-1][1]:
+            self.history.append((step, self.micro_batch))
+
     def _accumulate(self, step: int) -> tuple[Tensor, Tensor]:
         if self.recorded:
             self.recorded.begin()

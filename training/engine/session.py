@@ -28,7 +28,7 @@ from training.engine.update import allow_many_shapes
 from training.engine.weights import FlatWeights
 from training.engine.window import Window
 from training.engine.world import World
-from training.errors import SpecError
+from training.errors import CheckpointError, SpecError
 from training.evals.final import final_measures
 from training.evals.validation import Validation
 from training.files import write_json
@@ -54,7 +54,7 @@ class Session:
         check_graph(execution, place, world.size)
         self.specs, self.folders = [s for s, _ in todo], [f for _, f in todo]
         self.execution, self.place, self.world = execution, place, world
-        self.clock = Clock(place)
+        self.clock = Clock(place, world.size)
         self.runs = [folder.run_id for folder in self.folders]
         self.ensemble = len(todo) > 1
         self.spec = spec = one_shape(self.specs)
@@ -177,11 +177,18 @@ class Session:
         found = checkpoint.load(self.folders[0].checkpoint, self.runs, self.place.device)
         if found:
             tensors, books = found
-            self.weights.load(tensors)
-            self.window.load(tensors)
+            try:
+                self.weights.load(tensors)
+                self.window.load(tensors)
+            except (KeyError, RuntimeError) as error:
+                raise CheckpointError(
+                    f"`{self.folders[0].checkpoint}` holds other tensors than this run keeps: it "
+                    "was begun with another `--parallel`. Go on with that one, or delete the file "
+                    "to begin anew."
+                ) from error
             self.clock.restore(books["clock"])
-            self.backward.micro_batch = books["micro_batch"]
             self.backward.history = [tuple(each) for each in books["micro_batch_history"]]
+            self.backward.go_on_with(books["micro_batch"], books["step"])
             self.done, self._looked = books["step"], books["looked"]
             self._curve_due = books["curve_due"]
             for member, state in zip(self.members, books["members"], strict=True):
@@ -192,7 +199,14 @@ class Session:
         facts = environment(self.execution, self.place, self.world, self.runs)
         for member in self.members if self.world.first else []:
             write_json(member.folder.path / "env.json", facts)
-            member.append("events", {"event": "started", "step": self.done, "time": time.time()})
+            member.append(
+                "events",
+                {
+                    "event": "started", "step": self.done, "time": time.time(),
+                    # env.json tells of the last session only
+                    **{name: facts[name] for name in ("device", "device_count", "precision")},
+                },
+            )  # fmt: skip
         self.clock.lap("prepare")
         self._saved, self._begun_at = self.clock.now, self.done
 
@@ -257,6 +271,8 @@ class Session:
 
     def _weights(self) -> Any:
         if self.execution.parallel == "fsdp" and self.world.size > 1:
+            if self.ensemble:
+                raise SpecError("A pack cannot be sharded: `--parallel fsdp` trains one run.")
             return ShardedWeights(self.model, self.spec, self.place)
         return FlatWeights(
             self.model, self.specs, ensemble=self.ensemble,

@@ -39,6 +39,7 @@ def record_of(run: Session, member: Member, final: dict[str, Any]) -> dict[str, 
     spec, groups = member.spec, parameter_groups(run.model)
     status = "diverged" if member.diverged else "completed"
     batch_tokens = run.step_tokens
+    steps = member.diverged["step"] if member.diverged else run.done  # the others may have gone on
     record: dict[str, Any] = {
         "record_version": RECORD_VERSION,
         "run": member.folder.run_id,
@@ -48,7 +49,7 @@ def record_of(run: Session, member: Member, final: dict[str, Any]) -> dict[str, 
         "source": "bayescale training harness",
         "seed": spec.seed,
         "N": groups["core"],
-        "T": run.done * batch_tokens,
+        "T": steps * batch_tokens,
         "loss_unit": "velocity error per dimension",
         "loss": None,  # stands in the readings; a run that diverged at once has none
         "batch_size": batch_tokens,
@@ -76,7 +77,7 @@ def record_of(run: Session, member: Member, final: dict[str, Any]) -> dict[str, 
         "data": {
             "fingerprint": run.stream.fingerprint,
             "unique_samples": run.stream.size,
-            "epochs": run.stream.epochs(run.done * spec.optimiser.batch_samples),
+            "epochs": run.stream.epochs(steps * spec.optimiser.batch_samples),
             "validation_digest": run.validation.digest,
         },
         "readings": [_reading(run, member, each) for each in member.folder.lines("evals")],
@@ -143,7 +144,8 @@ def _cost(run: Session) -> dict[str, Any]:
     samples = run.done * run.spec.optimiser.batch_samples
     trained = clock.spent["train"]
     flops = samples * run.flops.total
-    hours = clock.total * run.world.size / 3600 / members
+    hours = sum(clock.device_s.values()) / 3600 / members
+    busy = clock.device_s["train"]  # of all devices, also where sessions had different numbers
     nominal = nominal_peak(run.place)
     per_s = flops * members / trained if trained else None
     return {
@@ -153,8 +155,8 @@ def _cost(run: Session) -> dict[str, Any]:
         "gpu_hours": hours if run.place.on_gpu else None,
         "tokens_per_s": samples * run.tokens_per_sample * members / trained if trained else None,
         "model_flops_per_s": per_s,
-        "mfu_measured": per_s / run.peak / run.world.size if per_s else None,
-        "mfu_nominal": per_s / nominal / run.world.size if per_s and nominal else None,
+        "mfu_measured": flops * members / busy / run.peak if busy else None,
+        "mfu_nominal": flops * members / busy / nominal if busy and nominal else None,
         "peak_measured": run.peak,
         "peak_nominal": nominal,
         "max_memory_bytes": run.place.max_memory,

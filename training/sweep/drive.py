@@ -20,6 +20,8 @@ from training.sweep.jobs import AbstractPool, Job
 RETRIES = 2
 DEATHS = 5
 """A worker may be lost for no fault of the run (a machine taken away), so more are borne."""
+APART_AFTER = 2
+"""Deaths of a pack that may be bad luck; a pack that dies again may be too large for the memory."""
 LOOK_AGAIN_S = 2.0
 GRACE_S = 300.0
 
@@ -165,7 +167,9 @@ class Drive:
         died = outcome.kind in ("died", "preempted")
         job = dataclasses.replace(job, failures=job.failures + (not died), deaths=job.deaths + died)
         if job.failures <= RETRIES and job.deaths <= DEATHS and not outcome.hopeless:
-            for each in self._split(job):
+            # a pack whose worker was lost goes on from its checkpoint, in one piece
+            whole = died and job.deaths <= APART_AFTER
+            for each in [job] if whole else self._split(job):
                 self.board.say(f"{each.label}: {outcome.error} Trying again.")
                 self.waiting.insert(0, each)
             return

@@ -73,3 +73,13 @@ def test_the_guard_sees_a_loss_that_climbs_and_stays():
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_the_guard_stops_at_once_at_a_loss_that_is_no_number(bad):
     assert "not finite" in looks(Guard(), [0.5, bad])
+
+
+def test_a_diverged_member_of_a_pack_has_seen_the_tokens_up_to_its_end_and_no_more(
+    tmp_path, tiny, here
+):
+    rates = (4e-3, 10.0)
+    alone = train([tiny(learning_rate=rates[1])], tmp_path / "alone", here)[0]
+    _, packed = train([tiny(learning_rate=rate) for rate in rates], tmp_path / "packed", here)
+    for record in (alone, packed):
+        assert record["T"] == record["diverged"]["tokens"] < 65_536

@@ -1,5 +1,6 @@
 """A run that was interrupted is the run that was not."""
 
+import dataclasses
 import multiprocessing
 import os
 import random
@@ -25,7 +26,14 @@ def stop_at(monkeypatch, steps):
     )
 
 
-@pytest.mark.parametrize("changes", [{}, {"schedule": "wsd", "ema_widths": [0.05, 0.1]}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"schedule": "wsd", "ema_widths": [0.05, 0.1]},
+        {"data__name": "digits", "data__resolution": 8, "unique_samples": 37, "tokens": 16_384},
+    ],
+)
 def test_a_run_in_four_sessions_equals_one_session_bit_for_bit(
     tmp_path, tiny, here, monkeypatch, changes
 ):
@@ -52,6 +60,51 @@ def test_a_pack_resumes_bit_for_bit(tmp_path, tiny, here, monkeypatch):
         train(specs, tmp_path / "parts", here)
     parts = train(specs, tmp_path / "parts", here)
     assert [science(each) for each in parts] == [science(each) for each in whole]
+
+
+def test_a_pack_resumes_after_one_member_has_diverged(tmp_path, tiny, here, monkeypatch):
+    specs = [tiny(learning_rate=rate) for rate in (4e-3, 10.0)]
+    whole = train(specs, tmp_path / "whole", here)
+    assert [each["status"] for each in whole] == ["completed", "diverged"]
+    stop_at(monkeypatch, (45,))
+    with pytest.raises(Preempted):
+        train(specs, tmp_path / "parts", here)
+    parts = train(specs, tmp_path / "parts", here)
+    assert [science(each) for each in parts] == [science(each) for each in whole]
+
+
+def test_a_run_goes_on_in_smaller_pieces_where_they_are_asked_for(
+    tmp_path, tiny, here, monkeypatch
+):
+    spec = tiny(tokens=16_384)
+    stop_at(monkeypatch, (5,))
+    with pytest.raises(Preempted):
+        train([spec], tmp_path, here)
+    record = train([spec], tmp_path, dataclasses.replace(here, micro_batch=4))[0]
+    assert record["cost"]["micro_batch_history"] == [[0, 16], [5, 4]]
+
+
+def test_a_checkpoint_of_other_tensors_gets_one_clear_error(tmp_path, tiny, here, monkeypatch):
+    spec = tiny(tokens=16_384)
+    stop_at(monkeypatch, (5,))
+    with pytest.raises(Preempted):
+        train([spec], tmp_path, here)
+    path = RunFolder.of(tmp_path, spec).checkpoint
+    content = torch.load(path, weights_only=True)
+    tensors = content["tensors"]
+    tensors["values/head.weight"] = tensors.pop("values")  # as sharded weights are kept
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match="--parallel"):
+        train([spec], tmp_path, here)
+
+
+def test_a_run_that_ended_while_it_was_claimed_is_not_made_again(tmp_path, tiny, here, monkeypatch):
+    spec = tiny(tokens=16_384)
+    (record,) = train([spec], tmp_path, here)
+    found = iter([None])  # the first look was a moment too early
+    monkeypatch.setattr(RunFolder, "record", lambda self: next(found, record))
+    with pytest.raises(Busy):
+        train([spec], tmp_path, here)
 
 
 def test_a_signal_saves_the_state_and_says_so(tmp_path, tiny, here):

@@ -169,6 +169,22 @@ def test_a_pack_taken_apart_keeps_every_member(tmp_path, clock):
     assert tally.done == 4
 
 
+def test_a_pack_whose_worker_was_lost_stays_together_until_it_is_lost_again_and_again(
+    tmp_path, clock
+):
+    lost = Outcome("died", error="lost.")
+    folder = RunFolder.of(tmp_path, Spec(seed=5))
+    folder.create(Spec(seed=5))
+    folder.checkpoint.write_bytes(b"state")
+    pool = Pretence(tmp_path, clock, ends={"job0": [lost, lost]})
+    tally, _ = drive([job(0, 6, seeds=[5, 6])], pool)
+    assert [len(each.specs) for each in pool.begun] == [2, 2, 2]
+    assert folder.checkpoint.exists() and tally.done == 2
+    pool = Pretence(tmp_path / "small", clock, ends={"job0": [lost] * 3})
+    drive([job(0, 6, seeds=[5, 6])], pool)
+    assert [len(each.specs) for each in pool.begun] == [2, 2, 2, 1, 1]
+
+
 def test_packs_hold_runs_of_equal_shape_and_survive_finished_members():
     from training.sweep.pack import pack_key, packed
 
