@@ -2,7 +2,7 @@
 
 python -m training data
 python -m training data leaves --pictures leaves.png --set resolution=32
-python -m training data sprites --pictures sprites.png --set frames=8
+python -m training data sprites --pictures sprites.png --set resolution=32
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ WHAT = {
     "hf": "your Hugging Face dataset on disk",
     "latents": "your own latents of images or videos, precomputed",
 }
+
+
+_UNSAID: dict[str, dict[str, int]] = {
+    "sprites": {"data.frames": 8},
+    "digits": {"data.resolution": 8, "data.frames": 1},
+}
+"""What a stream is shown with where nothing else is asked for; `leaves` are the defaults."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         name if name.startswith("data.") else f"data.{name}": value
         for name, value in overrides_of(args.fields).items()
     }
-    data = spec_of(flat({"data.name": args.name, **fields})).data
+    wanted = {"data.name": args.name, **_UNSAID.get(args.name, {}), **fields}
+    data = spec_of(flat(wanted)).data
     stream = open_stream(data, args.purpose)
     count = min(args.count, stream.size or args.count)
     index = torch.arange(args.first, args.first + count)
