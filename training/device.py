@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from dataclasses import dataclass
 
@@ -71,6 +72,9 @@ def place_of(execution: Execution, *, local_rank: int = 0) -> Place:
         torch.use_deterministic_algorithms(True)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        gc.collect()  # a worker lives through many runs: the last one's memory is not this one's
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     return Place(device, precision)
 
 

@@ -81,7 +81,10 @@ def words(seed: int, purpose: str, index: Tensor, count: int) -> Tensor:
 
 
 def uniform(seed: int, purpose: str, index: Tensor, shape: Sequence[int] = ()) -> Tensor:
-    """Uniform draws on (0, 1), float32 of shape ``(*index.shape, *shape)``, never 0 nor 1."""
+    """Uniform draws on (0, 1], float32 of shape ``(*index.shape, *shape)``.
+
+    Never 0; rounding makes one draw in 2**24 a 1, which inverse transforms here must bear.
+    """
     bits = words(seed, purpose, index, math.prod(shape))
     return ((bits >> 8).float() + 0.5).mul_(2.0**-24).reshape(*index.shape, *shape)
 

@@ -182,9 +182,9 @@ class Session:
                 self.window.load(tensors)
             except (KeyError, RuntimeError) as error:
                 raise CheckpointError(
-                    f"`{self.folders[0].checkpoint}` holds other tensors than this run keeps: it "
-                    "was begun with another `--parallel`. Go on with that one, or delete the file "
-                    "to begin anew."
+                    f"`{self.folders[0].checkpoint}` holds other tensors than this run keeps: "
+                    "it was begun with other sharding. Go on with the same `--parallel` (`fsdp` on "
+                    "several processes again), or delete the file to begin anew."
                 ) from error
             self.clock.restore(books["clock"])
             self.backward.history = [tuple(each) for each in books["micro_batch_history"]]

@@ -1,7 +1,7 @@
 """Weights spread over the ranks (FSDP2), for models that one device cannot hold.
 
 The same duties as `FlatWeights`, on PyTorch's sharded tensors and its AdamW. A checkpoint holds
-whole tensors, so it does not matter how many ranks go on from it.
+whole tensors, so it does not matter how many ranks go on from it, from two on.
 """
 
 from __future__ import annotations

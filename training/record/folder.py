@@ -49,9 +49,15 @@ class RunFolder:
         return self.path / "checkpoint.pt"
 
     def create(self, spec: Spec) -> None:
-        """Make the folder and write the spec, unless they are there."""
+        """Make the folder and write the spec, unless they are there; whoever does so has the run.
+
+        What a killed process had half written beside its place, a checkpoint perhaps, is dropped.
+        """
         with said(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            for name in ("checkpoint.pt", "record.json", "env.json", "progress"):
+                for torn in self.path.glob(f".{name}.*"):
+                    torn.unlink(missing_ok=True)
         if not (self.path / "spec.json").exists():
             write_json(self.path / "spec.json", to_mapping(spec))
 

@@ -35,7 +35,9 @@ START_S = 0.5
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run. `flops`: training by formula; `eval_flops`: read-outs; `hours` of one device."""
+    """Of one run. `flops`: training by formula; `eval_flops`: read-outs and the
+    measures at the end; `hours` of one device.
+    """
 
     N: float
     T: int
@@ -72,7 +74,8 @@ def cost_of(spec: Spec, throughput: Throughput, *, price_per_hour: float | None 
     flops = flops_of_sample(spec) * samples_of(spec)
     measured = spec.evaluation.samples + spec.evaluation.low_t_samples
     # forward only, a third of a training step; once for each kind of weights
-    evaluation = readouts(spec) * len(tracks_of(spec)) * measured * flops_of_sample(spec) / 3
+    forward = flops_of_sample(spec) / 3
+    evaluation = forward * (readouts(spec) * len(tracks_of(spec)) * measured + passes_at_end(spec))
     per_sample = tokens_per_sample(spec, shape)
     return Cost(
         N=N,
@@ -123,6 +126,22 @@ def readouts(spec: Spec) -> int:
 
     step_tokens = spec.optimiser.batch_samples * tokens_per_sample(spec, shape_of(spec.data))
     return len(readout_steps(steps_of_spec(spec), step_tokens, spec.evaluation))
+
+
+def passes_at_end(spec: Spec) -> float:
+    """Forward passes of one sample that the measures at the end come to.
+
+    A probe of the likelihood is a backward pass to the input, about as much as a forward one; the
+    solver is run with all its steps and with half of them, two calls each.
+    """
+    from training.evals.likelihood import EXACT_TRACE
+
+    asked, numbers = spec.evaluation, shape_of(spec.data).numel
+    probes = numbers if numbers <= EXACT_TRACE else asked.likelihood_probes
+    likelihood = asked.likelihood_samples * 3.0 * asked.likelihood_steps * (1 + probes)
+    calls = 1 if asked.guidance in (0.0, 1.0) else 2
+    drawn = (asked.frechet_samples + asked.pictures) * 2.0 * asked.sampler_steps * calls
+    return likelihood + drawn
 
 
 def throughput_of(

@@ -123,3 +123,13 @@ def test_states_follow_the_files(folder):
         assert folder.state() == "running"
     folder.write_record({"status": "diverged"})
     assert folder.state() == "diverged"
+
+
+def test_what_a_killed_process_left_half_written_is_dropped_when_the_run_is_taken_up(tmp_path):
+    folder = RunFolder.of(tmp_path, Spec())
+    folder.create(Spec())
+    torn = folder.path / ".checkpoint.pt.12345"
+    torn.write_bytes(b"half")
+    folder.checkpoint.write_bytes(b"whole")
+    folder.create(Spec())
+    assert not torn.exists() and folder.checkpoint.exists()

@@ -6,8 +6,9 @@ import pytest
 
 from training.config import Spec, with_overrides
 from training.errors import SpecError
+from training.flops import flops_per_sample
 from training.sweep.amounts import clock, count, seconds, short
-from training.sweep.check import problems_of
+from training.sweep.check import problems_of, shape_of
 from training.sweep.cost import Throughput, cost_of
 from training.sweep.plan import SweepErrors, read_sweep, sweep_of
 
@@ -289,3 +290,14 @@ def test_a_dry_run_counts_the_weights_that_are_read():
         for fields in ({}, {"raw": True}, {"schedule": "linear"})
     )
     assert raw == decayed == 2 * plain
+
+
+def test_a_dry_run_counts_the_measures_at_the_end():
+    throughput = Throughput(((1.0, 1e12),), "given")
+    cost = lambda **fields: cost_of(with_overrides(Spec(), fields), throughput)  # noqa: E731
+    forward = flops_per_sample(Spec().model, shape_of(Spec().data)).total / 3
+    more = cost(likelihood_samples=2, likelihood_steps=8, frechet_samples=16, guidance=2.0)
+    # Heun calls the model twice a step; 8 and 4 steps, 4 probes; 32 steps with and without text
+    calls = 2 * (16 + 8) * (1 + 4) + 16 * 64 * 2
+    assert more.eval_flops - cost().eval_flops == pytest.approx(calls * forward)
+    assert more.hours > cost().hours
