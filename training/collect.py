@@ -21,7 +21,7 @@ from training.errors import RecordError, TrainingError
 from training.record.folder import RunFolder
 from training.record.rows import flat_readings
 from training.sweep.book import about
-from training.sweep.edges import SAME, marks
+from training.sweep.edges import SAME, columns_of, marks
 
 HELD_OUT = "held out"
 _OF_RUN = ("parameters", "tokens_per_sample", "flops_per_sample", "data", "cost", "final")
@@ -97,7 +97,7 @@ def gather(root: Path) -> Collected:
         curves += (
             [{"run": folder.run_id, **line} for line in folder.lines("curve")] if record else []
         )
-    problems += [*_mixed(readings), *_schedules(readings)]
+    problems += [*_mixed(readings), *_paths(readings), *_schedules(readings)]
     _mark_edges(readings, ends)
     return Collected(readings, curves, by_t, statuses, problems)
 
@@ -137,6 +137,7 @@ def _rows(record: Mapping[str, Any], entry: Mapping[str, Any]) -> list[dict[str,
     """Readings of a record with the facts of its run, by flat names."""
     rows = flat_readings(dict(record))
     more: dict[str, Any] = {"family": record.get("conditioning", "")}
+    more |= columns_of(record.get("spec", {}))
     for section in _OF_RUN:
         for name, value in (record.get(section) or {}).items():
             if isinstance(value, (str, int, float)) and not isinstance(value, bool):
@@ -207,6 +208,18 @@ def _mixed(readings: Iterable[Mapping[str, Any]]) -> list[str]:
         "compared: give them one `evaluation` section."
         for key, digests in sets.items()
         if len(digests) > 1
+    ]
+
+
+def _paths(readings: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The velocity of another path is another quantity."""
+    paths = sorted({str(row["objective_path"]) for row in readings if row.get("objective_path")})
+    if len(paths) < 2:
+        return []
+    return [
+        f"Runs follow {len(paths)} paths ({', '.join(paths)}), whose velocities are other "
+        "quantities, so their losses cannot be compared: fit them apart, by the column "
+        "`objective_path`, or compare `vlb`."
     ]
 
 

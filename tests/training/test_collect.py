@@ -150,3 +150,19 @@ def test_two_schedules_in_one_fit_are_said(copied):
     assert not any("schedules" in each for each in collect(root).problems)
     train([with_overrides(spec, {"schedule": "linear", "tokens": 16_384})], root, execution)
     assert any("2 schedules (constant, linear)" in each for each in collect(root).problems)
+
+
+def test_axes_of_a_sweep_are_columns_and_paths_are_not_compared(copied):
+    root, spec = copied
+    execution = Execution(device="cpu", threads=1)
+    other = {"objective.path": "vp", "captions": "sparse", "parametrisation": "mup"}
+    train([with_overrides(spec, {**other, "tokens": 16_384})], root, execution)
+    found = collect(root)
+    for name, values in (
+        ("objective_path", {"rectified_flow", "vp"}),
+        ("data_captions", {"dense", "sparse"}),
+        ("model_parametrisation", {"sp", "mup"}),
+        ("data_frames", {1}),
+    ):
+        assert {row[name] for row in found.readings} == values
+    assert any("2 paths (rectified_flow, vp)" in each for each in found.problems)

@@ -9,7 +9,20 @@ from typing import Any, Literal
 
 Side = Literal["edge_low", "edge_high", "inside"]
 
-SAME = ("N", "T", "conditioning", "family", "dataset", "resolution", "schedule")
+OF_SPEC = {
+    "data_captions": ("data", "captions"),
+    "data_frames": ("data", "frames"),
+    "model_parametrisation": ("model", "parametrisation"),
+    "model_attention": ("model", "attention"),
+    "model_position": ("model", "position"),
+    "model_qk_norm": ("model", "qk_norm"),
+    "objective_path": ("objective", "path"),
+    "objective_target": ("objective", "target"),
+    "objective_t_sampler": ("objective", "t_sampler"),
+}
+"""Axes of a sweep that a record says only in its spec: column -> where."""
+
+SAME = ("N", "T", "conditioning", "family", "dataset", "resolution", "schedule", *OF_SPEC)
 """What rows of one cell share, as far as they say it."""
 
 AXES = ("learning_rate", "batch_size")
@@ -73,6 +86,15 @@ def grid_edges(rows: Sequence[Mapping[str, Any]]) -> list[Edge]:
             found += _edge({**cell, "batch_size": batch}, "learning_rate", losses)
         found += _edge(cell, "batch_size", best_of)
     return found
+
+
+def columns_of(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of `OF_SPEC` of a spec as a mapping."""
+    return {
+        name: spec[section][field]
+        for name, (section, field) in OF_SPEC.items()
+        if field in spec.get(section, {})
+    }
 
 
 def marks(rows: Sequence[Mapping[str, Any]]) -> list[str]:

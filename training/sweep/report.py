@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from training.config import to_mapping
 from training.errors import RecordError
 from training.record.folder import RunFolder
 from training.sweep.amounts import short
 from training.sweep.drive import Tally
-from training.sweep.edges import Edge, grid_edges
+from training.sweep.edges import Edge, columns_of, grid_edges
 from training.sweep.plan import Point, Sweep
 
 OTHERS = {"learning_rate": "rates", "batch_size": "batches"}
@@ -54,6 +55,7 @@ def last_reading(point: Point, root: Path) -> dict[str, Any] | None:
     whole = record["status"] == "completed"
     return {
         **{name: record.get(name) for name in names},
+        **columns_of(to_mapping(point.spec)),
         "resolution": point.spec.data.resolution,
         "T": readings[-1].get("T") if whole else _asked_for(point, record),
         "loss": readings[-1].get("loss") if whole else None,

@@ -72,3 +72,10 @@ def test_seeds_are_averaged():
 def test_a_grid_where_everything_diverged_has_no_optimum():
     table = [row | {"status": "diverged"} for row in rows({(1e-3, 4): 1.0, (2e-3, 4): 1.0})]
     assert grid_edges(table) == []
+
+
+def test_other_data_or_another_parametrisation_make_other_cells():
+    low, high = {(1e-3, 16): 0.3, (2e-3, 16): 0.2}, {(4e-3, 16): 0.1}
+    for name in ("dataset", "data_captions", "model_parametrisation", "objective_path"):
+        found = grid_edges(rows(low, **{name: "one"}) + rows(high, **{name: "other"}))
+        assert [(each.best, each.side) for each in found] == [(2e-3, "edge_high")]
