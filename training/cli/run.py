@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
         checked=True,
     )
     if args.dry_run:
-        from training.cli.sweep import print_costs
+        from training.cli.sweep import modes_missing, print_costs
 
-        return print_costs(sweep, args.device)
+        return print_costs(sweep, args.device, without=modes_missing(args))
     return _train(sweep.points[0].spec, args)
 
 

@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         return print_costs(
             sweep, args.on or args.device, price=args.price, bench=args.bench,
             peak_flops=args.peak_flops, style=args.format, workers=_workers(args),
+            without=modes_missing(args),
         )  # fmt: skip
     return _train(sweep, args, budget)
 
@@ -112,7 +114,7 @@ def _train(sweep: Sweep, args: argparse.Namespace, budget_s: float | None) -> in
         root,
         execution=execution_of(args),
         options=options,
-        throughput=_throughput(args.device, args.bench, args.peak_flops),
+        throughput=_throughput(args.device, args.bench, args.peak_flops, modes_missing(args)),
         board=Board(sys.stderr, name=sweep.name, quiet=args.quiet),
     )
     for line in afterwards(sweep, root, tally):
@@ -141,12 +143,13 @@ def print_costs(
     peak_flops: float | None = None,
     style: str = "table",
     workers: int | None = None,
+    without: Collection[str] = (),
 ) -> int:
     """What each run takes, and all of them; nothing is written."""
     from training.sweep.amounts import clock
     from training.sweep.run import costs_of
 
-    throughput = _throughput(device, bench, peak_flops)
+    throughput = _throughput(device, bench, peak_flops, without)
     costs = costs_of(sweep, throughput, price_per_hour=price)
     if style == "json":
         rows = [
@@ -214,7 +217,19 @@ def _flat(content: dict[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
-def _throughput(device: str, bench: str | None, peak_flops: float | None) -> Throughput:
+def modes_missing(args: argparse.Namespace) -> list[str]:
+    """Modes of the bench that runs with these options do not have."""
+    unlike = {
+        "ensemble": getattr(args, "pack", 1) == 1,
+        "graph": not args.cuda_graph,
+        "compile": args.compile == "off" or (args.device == "cpu" and args.compile == "auto"),
+    }
+    return [mode for mode, missing in unlike.items() if missing]
+
+
+def _throughput(
+    device: str, bench: str | None, peak_flops: float | None, without: Collection[str] = ()
+) -> Throughput:
     from training.errors import SpecError
     from training.sweep.cost import throughput_of
 
@@ -222,7 +237,9 @@ def _throughput(device: str, bench: str | None, peak_flops: float | None) -> Thr
         bench = "bench.json"  # of this machine, so it says nothing on another one
     elif bench is not None and not Path(bench).exists():
         raise SpecError(f"`{bench}` does not exist; `python -m training bench` writes one.")
-    return throughput_of(device, bench=Path(bench) if bench else None, peak_flops=peak_flops)
+    return throughput_of(
+        device, bench=Path(bench) if bench else None, peak_flops=peak_flops, without=without
+    )
 
 
 def _line(label: str, cost: Cost, optimiser: Any) -> dict[str, str]:

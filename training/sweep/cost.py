@@ -11,7 +11,7 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,11 +145,18 @@ def passes_at_end(spec: Spec) -> float:
 
 
 def throughput_of(
-    device: str = "auto", *, bench: Path | None = None, peak_flops: float | None = None
+    device: str = "auto",
+    *,
+    bench: Path | None = None,
+    peak_flops: float | None = None,
+    without: Collection[str] = (),
 ) -> Throughput:
-    """FLOP/s by size on `device`: ``cpu``, ``cuda``, ``auto``, or a GPU by name (``H200``)."""
+    """FLOP/s by size on `device`: ``cpu``, ``cuda``, ``auto``, or a GPU by name (``H200``).
+
+    `without`: modes of the bench that the runs will not have, such as ``ensemble``.
+    """
     if bench is not None and bench.exists():
-        found = _from_bench(bench, device)
+        found = _from_bench(bench, device, without)
         if found is not None:
             return found
     if peak_flops is not None:
@@ -210,10 +217,10 @@ def _assumed(shares: Sequence[tuple[float, float]], peak: float, source: str) ->
     )
 
 
-def _from_bench(path: Path, device: str) -> Throughput | None:
+def _from_bench(path: Path, device: str, without: Collection[str]) -> Throughput | None:
     """Throughput from what `bench` wrote: rows with N and FLOP/s, the fastest mode of each size.
 
-    None where it was measured on something else than the runs are meant for.
+    None where it was measured on something else than the runs are meant for, or in other modes.
     """
     try:
         content = json.loads(path.read_text())
@@ -227,6 +234,8 @@ def _from_bench(path: Path, device: str) -> Throughput | None:
     rows = content.get("rows", content.get("results", [])) if isinstance(content, dict) else content
     best: dict[float, float] = {}
     for row in rows:
+        if row.get("mode") in without:
+            continue
         size = _first(row, "N", "params_core", "N_core")
         speed = _first(row, "model_flops_per_s", "flops_per_s")
         if speed is None and (tera := _first(row, "model_tflops", "tflops")) is not None:

@@ -126,3 +126,12 @@ def test_a_device_that_is_not_here_is_estimated_by_its_name():
     assert throughput_of("x", peak_flops=1e15).at(1e9) == pytest.approx(0.34e15)
     with pytest.raises(SpecError, match="give --peak-flops"):
         throughput_of("abacus")
+
+
+def test_the_speed_of_packs_is_not_promised_to_runs_that_are_not_packed(tmp_path):
+    path = tmp_path / "bench.json"
+    rows = [{"N": 1e4, "mode": "eager", "model_flops_per_s": 1e9},
+            {"N": 1e4, "mode": "ensemble", "model_flops_per_s": 4e9}]  # fmt: skip
+    path.write_text(json.dumps(rows))
+    assert throughput_of("cpu", bench=path).at(1e4) == 4e9
+    assert throughput_of("cpu", bench=path, without=["ensemble"]).at(1e4) == 1e9
