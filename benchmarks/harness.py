@@ -163,12 +163,12 @@ def video() -> list[dict[str, Any]]:
         parts.append(
             at.sort_values("T").groupby("N").tail(1).set_index("N")[["T", "flops", "loss"]]
         )
-    both = parts[0].join(parts[1], rsuffix="_factorised")
+    both = parts[0].join(parts[1], suffixes=("", "_factorised"))
     return [
         {"N": int(n), "T": int(row["T"]), "full": round(row["loss"], 4),
          "factorised": round(row["loss_factorised"], 4),
          "FLOP of factorised over full": round(row["flops_factorised"] / row["flops"], 2)}
-        for n, row in both.iterrows()
+        for n, row in both.sort_index().iterrows()
     ]  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def main() -> None:
     options = arguments(__doc__, ("--train", {"type": Path, "metavar": "DIR"}))
     if options.train:
         train(options.train.resolve())
-    draws = 200 if options.quick else 1000
+    draws = 200 if options.quick else 2000
     forecast, aims = law_of_leaves(draws)
     floors, more = known_floor(draws)
     publish(

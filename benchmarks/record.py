@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 PACKAGES = (
     "bayescale", "numpy", "scipy", "xarray", "arviz", "jax", "numpyro", "pymc", "pytensor",
-    "nutpie",
+    "nutpie", "torch",
 )  # fmt: skip
 Rows = Sequence[Mapping[str, Any]]
 
