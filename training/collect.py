@@ -155,7 +155,8 @@ def _rows(record: Mapping[str, Any], entry: Mapping[str, Any]) -> list[dict[str,
         row.update(more)
         row.setdefault("fitted", record["status"] == "completed")
         if more["held_out"] and row["fitted"]:
-            row |= {"fitted": False, "reason": HELD_OUT}
+            why = entry["held_out"]
+            row |= {"fitted": False, "reason": why if isinstance(why, str) else HELD_OUT}
         if record.get("diverged"):
             row["diverged_tokens"] = record["diverged"]["tokens"]
         for track, measured in (_tracks(record, row) or {}).items():

@@ -166,3 +166,15 @@ def test_axes_of_a_sweep_are_columns_and_paths_are_not_compared(copied):
     ):
         assert {row[name] for row in found.readings} == values
     assert any("2 paths (rectified_flow, vp)" in each for each in found.problems)
+
+
+def test_a_block_may_say_why_it_is_kept_from_the_fit(copied):
+    from training.files import write_json
+
+    root, spec = copied
+    entry = {"label": "", "blocks": ["rates"], "tags": [], "held_out": "a grid of rates"}
+    sweeps = {"one": {"runs": {spec.run_id: entry}}}
+    write_json(root / "sweep.json", {"version": 1, "sweeps": sweeps})
+    rows = [row for row in collect(root).readings if row["run"] == spec.run_id]
+    assert not any(row["fitted"] for row in rows)
+    assert rows[-1]["reason"] == "a grid of rates"

@@ -76,7 +76,7 @@ def _line(row: dict[str, Any]) -> dict[str, str]:
     return {
         "run": row["run_id"][:8],
         "label": row["label"],
-        "state": row["state"] + (" (held out)" if row["held_out"] else ""),
+        "state": row["state"] + (" (held out)" if row["held_out"] is True else ""),
         "done": f"{row['share']:.0%}",
         "loss": f"{loss:.4f}" if loss is not None else "-",
         "tok/s": short(speed) if speed else "-",

@@ -23,7 +23,7 @@ The file (TOML)::
     kind = "lnt"
     size = ["5k", "20k"]
     tokens = ["4M", "2M"]
-    held_out = true                    # kept from the fit, to test the forecast
+    held_out = true                    # kept from the fit, to test the forecast; or a reason
 
     [[runs]]
     zip = {size = ["5k", "20k"], seed = [1, 2]}     # lists walked together
@@ -61,8 +61,8 @@ class Point:
         Blocks of the file that ask for it; the grids it belongs to.
     tags : tuple of str
         Words to find it by.
-    held_out : bool
-        Kept from the fit.
+    held_out : bool or str
+        Kept from the fit of L(N, T); a text says why (default: to test the forecast).
     size : str
         As it was asked for; empty where width and depth were given.
     """
@@ -70,7 +70,7 @@ class Point:
     spec: Spec
     blocks: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    held_out: bool = False
+    held_out: bool | str = False
     size: str = ""
 
     @property
@@ -184,7 +184,7 @@ def sweep_of(
             for problem in impossible:
                 found.add(name, problem)
             if not impossible:
-                held_out = bool(block.get("held_out", False))
+                held_out = block.get("held_out", False)
                 size = str(settings.get("size", ""))
                 points.append(Point(spec, (name,), tags, held_out, size))
     found.raise_any()
