@@ -13,6 +13,9 @@ from training.errors import TrainingError
 from training.record.folder import RunFolder
 from training.sweep.cluster import keep, small_files
 
+# Ray forks and execs at once; JAX, loaded by other tests of this process, warns of any fork
+pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
+
 ray = pytest.importorskip("ray", reason='needs ray: pip install "bayescale[ray]"')
 
 
