@@ -48,6 +48,10 @@ CAPTIONS = {
 }
 
 
+_POINTS_TOLD = 3
+"""Points of a forecast that are told in words; a table has them all."""
+
+
 def warning(fitted: Fitted) -> Section | None:
     """What the convergence gate says of a fit that did not pass; red where it failed."""
     if not fitted.warning:
@@ -56,8 +60,13 @@ def warning(fitted: Fitted) -> Section | None:
 
 
 def answer(fitted: Fitted, plan: Plan | None, prediction: Prediction | None) -> Section:
-    """The plan and the forecast in one paragraph each, or what the law says where none is given."""
-    texts = [_without_warning(a.text, fitted) for a in (plan, prediction) if a is not None]
+    """The plan in one paragraph, the first points of the forecast, or what the law says."""
+    texts = [] if plan is None else [_without_warning(plan.text, fitted)]
+    if prediction is not None:
+        points = _lines(prediction.text, fitted)
+        texts += points[:_POINTS_TOLD]
+        if len(points) > _POINTS_TOLD:
+            texts.append(f"{len(points) - _POINTS_TOLD} more points stand in the table below.")
     body = "".join(f"<p>{escape(t)}</p>" for t in texts or [_summary(fitted)])
     return Section("Answer", body, "answer")
 
@@ -278,8 +287,11 @@ def _summary(fitted: Fitted) -> str:
 
 def _without_warning(text: str, fitted: Fitted) -> str:
     """The text of an answer as one paragraph; the warning stands above it already."""
-    lines = [x for x in text.splitlines() if x.strip() and x != fitted.warning]
-    return " ".join(lines)
+    return " ".join(_lines(text, fitted))
+
+
+def _lines(text: str, fitted: Fitted) -> list[str]:
+    return [x for x in text.splitlines() if x.strip() and x != fitted.warning]
 
 
 def _compute(fitted: Fitted) -> np.ndarray:
