@@ -207,7 +207,7 @@ def parameter_rows(fitted: Fitted) -> list[dict[str, Any]]:
             row = {"parameter": name, "median": float(np.median(x))}
             row |= {"lower": float(low), "upper": float(high)}
             row |= {"meaning": about.meaning if about else "scatter of a run, in log loss"}
-            row |= {"unit": about.unit if about else ""}
+            row |= {"unit": str(fitted.tree["posterior"].dataset[name].attrs.get("units", ""))}
             rows.append({"family": family, **row} if fitted.by_family else row)
     return rows
 

@@ -12,6 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from bayescale.errors import DataError
+from bayescale.importers.harness import (
+    book_of,
+    is_sweep,
+    readings_of,
+    records_of,
+    with_book,
+)
 from bayescale.importers.source import Source
 from bayescale.importers.tables import read_text
 from bayescale.runs.frames import as_table
@@ -32,12 +39,13 @@ def read_folder(folder: Path) -> Source:
     """Columns of all records in a folder, or one folder deeper.
 
     A file that holds one run needs no ``run`` inside: the name of the file stands for it, or that
-    of its folder if the file is called ``record``. Beside a
-    ``record.json``, which the training harness writes, other files are specs and logs.
+    of its folder if the file is called ``record``. A folder that the training harness wrote is read
+    as `bayescale.importers.harness` says.
     """
     files = sorted(path for pattern in _PATTERNS for path in folder.glob(pattern))
-    of_runs = {path.parent for path in files if path.name == "record.json"}
-    files = [path for path in files if path.parent not in of_runs or path.name == "record.json"]
+    book = {}
+    if is_sweep(folder):
+        files, book = records_of(folder), book_of(folder)
     if not files:
         inside = sorted(path.name for path in folder.iterdir())
         raise DataError(
@@ -50,26 +58,12 @@ def read_folder(folder: Path) -> Source:
         found, said = _records(path, name=str(path.relative_to(folder)))
         for record in found:
             named = record if "run" in record else {"run": _id(path), **record}
-            records += _readings(named)
+            records += [with_book(each, book) for each in readings_of(named)]
         notes += said
     if not records:
         raise DataError(f"The {len(files)} files in `{folder}` hold no record at all.")
     rows_note = "Row 0 is the first record of the first file, by name."
     return Source(folder.name, as_table(records), notes, rows_note)
-
-
-def _readings(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """One record a reading, where a record lists its readings; else the record as it is."""
-    readings = record.get("readings")
-    if not isinstance(readings, list) or not all(isinstance(each, Mapping) for each in readings):
-        return [record]
-    run = {name: value for name, value in record.items() if not isinstance(value, list | Mapping)}
-    run.pop("checksum", None)
-    plain = [
-        {name: value for name, value in each.items() if not isinstance(value, list | Mapping)}
-        for each in readings
-    ]
-    return [{**run, **each} for each in plain] or [run]
 
 
 def _id(path: Path) -> str:

@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import bayescale as bs
+from bayescale.errors import DataError
 from training.collect import collect
 from training.config import Execution, Spec, with_overrides
 from training.engine import train
@@ -178,3 +179,13 @@ def test_a_block_may_say_why_it_is_kept_from_the_fit(copied):
     rows = [row for row in collect(root).readings if row["run"] == spec.run_id]
     assert not any(row["fitted"] for row in rows)
     assert rows[-1]["reason"] == "a grid of rates"
+    read = bs.read_runs(root).sel(run=spec.run_id)  # the folder itself says the same
+    assert not read["fitted"].any() and str(read["blocks"].values) == "rates"
+    assert "a grid of rates" in read["reason"].values
+
+
+def test_a_book_of_sweeps_that_is_broken_is_named(copied):
+    root, _ = copied
+    (root / "sweep.json").write_text('{"sweeps": [1]}')
+    with pytest.raises(DataError, match=r"sweep\.json` is no book of sweeps"):
+        bs.read_runs(root)
