@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -342,7 +343,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is not None:  # a mapping of options
         if not isinstance(value, Mapping):
             raise SpecError(f"`{where}` is {value!r}; a section with fields was expected.")
-        return {str(name): each for name, each in value.items()}
+        return {str(name): _finite(each, f"{where}.{name}") for name, each in value.items()}
     return _plain(hint, value, where)
 
 
@@ -354,4 +355,10 @@ def _plain(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
         raise SpecError(f"`{where}` is {value!r}; {words[kind]} was expected.")
+    return _finite(value, where)
+
+
+def _finite(value: Any, where: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SpecError(f"`{where}` is {value}; a finite number was expected.")
     return value

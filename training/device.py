@@ -58,7 +58,12 @@ def place_of(execution: Execution, *, local_rank: int = 0) -> Place:
         raise SpecError(
             f"`device` is {name!r}, but torch sees no CUDA device; use `auto` or `cpu`."
         )
-    device = torch.device(f"cuda:{local_rank}" if name == "cuda" else name)
+    try:
+        device = torch.device(f"cuda:{local_rank}" if name == "cuda" else name)
+    except RuntimeError:
+        raise SpecError(
+            f"`device` is {name!r}; `auto`, `cpu`, `cuda` or `cuda:1` was expected."
+        ) from None
     precision = execution.precision
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" else "float32"

@@ -63,7 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if "--debug" in words:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        way_out = (
+            ""
+            if "pip install" in str(error)
+            else "; `python -m training doctor` says what to install"
+        )
+        print(f"error: {error}{way_out}", file=sys.stderr)
         return BAD_INPUT
     except (TrainingError, OSError) as error:
         if "--debug" in words:

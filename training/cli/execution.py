@@ -34,6 +34,10 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
 
 def execution_of(args: argparse.Namespace) -> Execution:
     """The options as the engine wants them."""
+    for name in ("micro_batch", "threads"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise SpecError(f"--{name.replace('_', '-')} is {value}; at least 1 was expected.")
     return Execution(
         device=args.device,
         precision=args.precision,

@@ -69,6 +69,7 @@ def _train(spec, args: argparse.Namespace) -> int:  # type: ignore[no-untyped-de
     from training.sweep.run import with_pool
 
     first = os.environ.get("RANK", "0") == "0"
+    execution = execution_of(args)
     root = root_of(args.out)
     board = Board(sys.stderr, name=f"run {spec.run_id}", quiet=args.quiet or not first)
     job = Job(0, (spec,), Point(spec).label)
@@ -79,7 +80,7 @@ def _train(spec, args: argparse.Namespace) -> int:  # type: ignore[no-untyped-de
         board.show(done=0, failed=0, total=1, waiting=0, eta_s=moment.eta_s)
 
     try:
-        (record,) = train([spec], root, with_pool(execution_of(args), root), progress=tell)
+        (record,) = train([spec], root, with_pool(execution, root), progress=tell)
     except Preempted as asked:
         board.close()
         print(f"stopped: {asked}. The same command goes on from there.", file=sys.stderr)

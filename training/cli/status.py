@@ -66,7 +66,8 @@ def counts(rows: list[dict[str, Any]]) -> str:
     states: dict[str, int] = {}
     for row in rows:
         states[row["state"]] = states.get(row["state"], 0) + 1
-    return f"{len(rows)} runs: " + ", ".join(f"{count} {state}" for state, count in states.items())
+    found = ", ".join(f"{count} {state}" for state, count in states.items())
+    return f"{len(rows)} run{'s' * (len(rows) != 1)}: {found}"
 
 
 def _line(row: dict[str, Any]) -> dict[str, str]:

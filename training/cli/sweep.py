@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import shlex
 import sys
 from collections.abc import Collection
@@ -79,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
     for name in ("workers", "pack"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise SpecError(f"--{name} is {getattr(args, name)}; at least 1 was expected.")
+    for option, value in (("--price", args.price), ("--peak-flops", args.peak_flops)):
+        if value is not None and not 0 < value < math.inf:
+            raise SpecError(f"{option} is {value:g}; a number above 0 was expected.")
     budget = seconds(args.budget, "a time") if args.budget else None
     sweep = read_sweep(args.file, overrides=overrides_of(args.fields), base=args.base)
     for note in sweep.notes:
@@ -166,7 +170,7 @@ def print_costs(
         ]
         print(table([*lines, _total(costs)], columns))
     hours = sum(cost.hours for cost in costs)
-    said = f"{len(costs)} runs, {clock(3600 * hours)} of one worker"
+    said = f"{len(costs)} run{'s' * (len(costs) != 1)}, {clock(3600 * hours)} of one worker"
     if workers and workers > 1:
         together = max(hours / workers, max(cost.hours for cost in costs))
         said += f", about {clock(3600 * together)} of {workers}"

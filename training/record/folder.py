@@ -137,7 +137,10 @@ class RunFolder:
         path = self.path / "record.json"
         if not path.exists():
             return None
-        record = read_json(path)
+        try:
+            record = read_json(path)
+        except RecordError as error:
+            raise RecordError(f"{error} Delete it to have the run made again.") from error
         stored = record.pop("checksum", None)
         if stored != digest(record):
             raise RecordError(

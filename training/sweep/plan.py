@@ -169,10 +169,13 @@ def sweep_of(
     above = found.flat("--set", overrides or {})
     sizes = {
         str(size): found.flat(f"[sizes.{size}]", fields)
-        for size, fields in content.get("sizes", {}).items()
+        for size, fields in found.table("sizes", content.get("sizes", {})).items()
     }
     points: list[Point] = []
     for index, block in enumerate(blocks):
+        if wrong := _misshapen(block):
+            found.add(f"runs{index + 1}", wrong)
+            continue
         name = str(block.get("name") or block.get("kind") or f"runs{index + 1}")
         tags = (*_words(content.get("tags", [])), *_words(block.get("tags", [])))
         for settings in _expand(block, common, sizes, above, lambda say, n=name: found.add(n, say)):
@@ -217,6 +220,8 @@ def toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise SpecError(f"`{path}` does not exist.") from None
+    except OSError as error:
+        raise SpecError(f"Cannot read `{path}`: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"`{path}` is no TOML: {error}.") from error
 
@@ -279,10 +284,16 @@ class _Problems:
 
     def flat(self, section: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         problems: list[str] = []
-        found = flat(fields, problems=problems)
+        found = flat(self.table(section, fields), problems=problems)
         for problem in problems:
             self.add(section, problem)
         return found
+
+    def table(self, section: str, fields: Any) -> Mapping[str, Any]:
+        if isinstance(fields, Mapping):
+            return fields
+        self.add("", f"`{section.strip('[]')}` is {fields!r}; a section with fields was expected.")
+        return {}
 
     def raise_any(self) -> None:
         if self.where:
@@ -294,7 +305,11 @@ class _Problems:
         named = [each for each in places if each]
         if not named:
             return self.source
-        if named[0].startswith(("[", "-")):
+        if named[0] == self.source or named == ["run"]:  # `run` has neither sections nor blocks
+            return self.source
+        if named[0].startswith("-"):
+            return named[0]
+        if named[0].startswith("["):
             return f"{self.source}, {named[0]}"
         blocks = ", ".join(f"`{each}`" for each in named)
         return f"{self.source}, block{'s' if len(named) > 1 else ''} {blocks}"
@@ -317,4 +332,19 @@ def _places(extra: Mapping[str, Any]) -> list[Any]:
 
 
 def _words(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else [str(each) for each in value]
+    return [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
+
+
+def _misshapen(block: Any) -> str:
+    """What is wrong with the tables within a block; empty where nothing is."""
+    if not isinstance(block, Mapping):
+        return f"{block!r} is no block; write `[[runs]]` with fields below it."
+    sizes, at, zips = block.get("sizes", {}), block.get("at", []), block.get("zip", {})
+    if not isinstance(sizes, Mapping) or not all(isinstance(v, Mapping) for v in sizes.values()):
+        return f"`sizes` is {sizes!r}; a section for each size was expected."
+    if not isinstance(at, list) or not all(isinstance(place, Mapping) for place in at):
+        return f'`at` is {at!r}; a list was expected, as in `[{{size = "5k", tokens = "1M"}}]`.'
+    tables = zips if isinstance(zips, list) else [zips]
+    if not all(isinstance(table, Mapping) for table in tables):
+        return f'`zip` is {zips!r}; lists were expected, as in `{{size = ["5k"], seed = [1]}}`.'
+    return ""

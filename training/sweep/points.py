@@ -34,7 +34,14 @@ def read_points(path: Path) -> tuple[dict[str, Any], list[str]]:
     if not rows:
         raise SpecError(f"`{path}` has no rows, so there is nothing to run.")
     notes: list[str] = []
-    blocks = [_block(row, f"{path.name}, row {at + 1}", notes) for at, row in enumerate(rows)]
+    blocks = []
+    for at, row in enumerate(rows):
+        where = f"{path.name}, row {at + 1}"
+        try:
+            blocks.append(_block(row, where, notes))
+        except SpecError as error:
+            said = str(error)
+            raise SpecError(said if said.startswith(where) else f"{where}: {said}") from None
     return {"name": path.stem, "runs": blocks}, list(dict.fromkeys(notes))
 
 
@@ -91,12 +98,18 @@ def _plain(value: Any, hint: Any) -> Any:
     if not isinstance(value, str):
         return value
     if hint is float:
-        return float(value)
+        try:
+            return float(value)
+        except ValueError:
+            return value  # the field says what it wants
     if hint is bool:
         return value.lower() in ("1", "true", "yes")
     if hint is int:
         return count(value)
-    return json.loads(value) if value.startswith("[") else value
+    try:
+        return json.loads(value) if value.startswith("[") else value
+    except json.JSONDecodeError:
+        return value
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -104,6 +117,10 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         text = path.read_text()
     except FileNotFoundError:
         raise SpecError(f"`{path}` does not exist.") from None
+    except OSError as error:
+        raise SpecError(f"Cannot read `{path}`: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"`{path}` is no text in UTF-8: {error}.") from error
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         return list(csv.DictReader(text.splitlines(), delimiter="\t" if suffix == ".tsv" else ","))
@@ -115,6 +132,6 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise SpecError(f"`{path}` is no JSON: {error}.") from error
     if isinstance(content, Mapping):
         content = next((content[name] for name in _LISTS if name in content), [content])
-    if not all(isinstance(row, Mapping) for row in content):
+    if not isinstance(content, list) or not all(isinstance(row, Mapping) for row in content):
         raise SpecError(f"`{path}` should hold a list of objects, one for each run.")
     return [dict(row) for row in content]

@@ -27,10 +27,11 @@ def afterwards(sweep: Sweep, root: Path, tally: Tally) -> list[str]:
             f"{tally.left} runs did not fit into the time and were not begun. The same command "
             "makes them."
         )
-    if tally.failed:
+    damaged = sum(RunFolder.of(root, point.spec).state() == "corrupt" for point in sweep.points)
+    if failed := tally.failed - damaged:
         lines.append(
-            f"{tally.failed} runs failed; their reasons stand in `record.json`. Try them again "
-            "with --retry-failed."
+            f"{failed} run{'s' * (failed > 1)} failed; the reasons stand in `record.json`. "
+            "--retry-failed tries again."
         )
     return lines + [sentence(edge) for edge in edges_of(sweep.points, root)]
 

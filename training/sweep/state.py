@@ -48,7 +48,7 @@ def _row(root: Path, run_id: str, entry: dict[str, Any] | None) -> dict[str, Any
     if state in ("completed", "diverged", "failed"):
         row.update(_ended(folder, state))
     elif state == "corrupt":
-        row["reason"] = "the record does not match its checksum"
+        row["reason"] = "its record.json is damaged; delete it to train the run again"
     return row
 
 

@@ -104,7 +104,14 @@ def test_every_verb_is_told_of(capsys):
         (["sweep", "tiny.toml", "--workers", "0"], "--workers is 0; at least 1"),
         (["sweep", "tiny.toml", "--budget", "soon"], "write `90s`, `5m`"),
         (["sweep", "tiny.toml", "--dry-run", "--on", "abacus"], "give --peak-flops"),
+        (["sweep", "tiny.toml", "--dry-run", "--price", "nan"], "--price is nan; a number above 0"),
+        (["sweep", "tiny.toml", "--dry-run", "--peak-flops", "-1"], "--peak-flops is -1; a number"),
+        (["sweep", "."], "Cannot read `.`: Is a directory."),
         (["run"], "Say what to train"),
+        (["run", "--set", "width=30", "--set", "heads=4"], "error: --set: `model.width` 30 is not"),
+        (["run", "--set", "clip=inf"], "error: --set: `optimiser.clip` is inf; a finite number"),
+        (["run", "--set", "seed=0", "--micro-batch", "0"], "--micro-batch is 0; at least 1"),
+        (["run", "--set", "seed=0", "--threads", "-1"], "--threads is -1; at least 1"),
         (["run", "tiny.toml"], "is a sweep; start it with"),
         (["run", "--set", "size"], "write `--set field=value`"),
         (["status", "nowhere"], "is no folder"),
@@ -265,3 +272,11 @@ def test_data_lists_streams_and_draws_samples_with_their_captions(plan, capsys):
     assert [line.split("\t")[0] for line in streams.out.splitlines()] == ["0", "1", "2"]
     assert "8x8x3, without end" in streams.err
     assert Path("p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_missing_library_is_named_with_the_way_to_what_else_is_missing(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "training.sweep.plan", None)
+    assert main(["sweep", "tiny.toml"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert "`python -m training doctor` says what to install" in said

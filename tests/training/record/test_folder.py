@@ -58,6 +58,10 @@ def test_a_record_with_a_changed_digit_is_refused(folder):
     with pytest.raises(RecordError, match="does not match its checksum"):
         folder.record()
     assert folder.state() == "corrupt"
+    path.write_text("{torn")
+    with pytest.raises(RecordError, match=r"no JSON: .* Delete it to have the run made again"):
+        folder.record()
+    assert folder.state() == "corrupt"
 
 
 def test_half_a_record_is_named(folder):

@@ -207,6 +207,51 @@ def test_a_missing_or_broken_file_gets_one_clear_error(tmp_path):
         sweep_of({"base": {}})
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("runs = [1]", "block `runs1`: 1 is no block; write `[[runs]]`"),
+        ("base = 3\n[[runs]]", "`base` is 3; a section with fields was expected."),
+        ("sizes = 3\n[[runs]]", "`sizes` is 3; a section with fields was expected."),
+        ("sizes.5k = 3\n[[runs]]", "`sizes.5k` is 3; a section with fields was expected."),
+        ("[[runs]]\nsizes = 3", "`sizes` is 3; a section for each size was expected."),
+        ('[[runs]]\nkind = "hyper"\nat = [3]', "`at` is [3]; a list was expected, as in"),
+        ("[[runs]]\nzip = 3", "`zip` is 3; lists were expected, as in"),
+        ("[[runs]]\nlearning_rate = [nan]", "`optimiser.learning_rate` is nan; a finite number"),
+        ("[[runs]]\ndata.options.leaves = nan", "`data.options.leaves` is nan; a finite number"),
+    ],
+)
+def test_what_is_no_table_or_no_number_gets_one_clear_error(tmp_path, content, said):
+    path = tmp_path / "odd.toml"
+    path.write_text(content)
+    with pytest.raises(SweepErrors) as found:
+        read_sweep(path)
+    assert len(found.value.problems) == 1
+    assert said in str(found.value) and "odd.toml" in str(found.value)
+
+
+def test_one_tag_may_be_anything():
+    (point,) = sweep_of({"runs": [{"tags": 3}]}).points
+    assert point.tags == ("3",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"N,T\n5k,1M\nabc,1M\n", "a.csv, row 2: `abc` is no count for `N`"),
+        ("a.csv", b"N,learning_rate\n5k,abc\n", "`optimiser.learning_rate` is 'abc'; a number"),
+        ("a.csv", b"a\xff,T\n1,2\n", "is no text in UTF-8"),
+        ("a.json", b"3", "should hold a list of objects"),
+    ],
+)
+def test_a_broken_table_of_points_gets_one_clear_error(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(SpecError) as found:
+        read_sweep(path)
+    assert said in str(found.value)
+
+
 def test_suggested_points_become_runs_and_what_was_rounded_is_said(tmp_path):
     path = tmp_path / "next.csv"
     path.write_text(
@@ -275,7 +320,6 @@ def test_a_patch_that_the_model_is_too_narrow_to_carry_is_noted(tmp_path):
         ({"clip": 0.0}, "clip"),
         ({"ema_widths": [0.5]}, "ema_widths"),
         ({"decay_fraction": 0.0}, "decay_fraction"),
-        ({"learning_rate": float("nan")}, "learning_rate"),
     ],
 )
 def test_what_would_only_fail_at_the_end_of_a_run_is_said_before_it_begins(fields, word):
