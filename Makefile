@@ -11,7 +11,7 @@ UV := UV_PYTHON_DOWNLOADS=never $(BIN)/python -m uv pip install --quiet --compil
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: .venv/training  ## train a sweep, fit its law, test the forecast on held-out runs, plan, report (7 minutes)
+demo: .venv/training  ## train a sweep, fit its law, test the forecast on held-out runs, plan, report (6 minutes)
 	@$(BIN)/python examples/sweep_story.py
 
 gpu: .venv/training  ## on a machine with a GPU: how fast it trains, a sweep from 1M to 200M, its table (half an hour)

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; 0 where the run completed, 1 where it diverged or failed, 75 where it was stopped."""
+    """Train; 0 where the run ended (diverged too: an observation), 1 failed, 75 was stopped."""
     from training.errors import SpecError
     from training.sweep.plan import sweep_of, toml
 
@@ -90,7 +90,7 @@ def _train(spec, args: argparse.Namespace) -> int:  # type: ignore[no-untyped-de
         folder = RunFolder.of(root, spec).path
         print(json.dumps(summary_of(record)))
         print(f"{record.get('status')}: {folder}", file=sys.stderr)
-    return 0 if record.get("status") == "completed" else 1
+    return 0 if record.get("status") in ("completed", "diverged") else 1
 
 
 def summary_of(record: dict) -> dict:
