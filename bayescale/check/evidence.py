@@ -18,7 +18,7 @@ from bayescale.inference.tree import Fitted
 from bayescale.models.arrays import arrays
 from bayescale.models.noise import weights
 from bayescale.models.replicate import replicate_noise
-from bayescale.models.table import Table, fitted_readings
+from bayescale.models.table import Table
 
 EDGE = 1e-12  # scores are held inside seven standard deviations
 
@@ -50,7 +50,7 @@ class Evidence:
     @cached_property
     def columns(self) -> xr.Dataset:
         """The fitted readings with all their columns, in the order of `table`."""
-        flat = fitted_readings(self.fitted.runs, self.fitted.law, self.fitted.model.noise)
+        flat = self.fitted.model.readings(self.fitted.runs)
         return flat.isel(reading=self.table.rows)
 
     @cached_property

@@ -18,8 +18,8 @@ from bayescale.inference.samplers import SAMPLERS, Chains, numpyro_nuts, pymc_ch
 from bayescale.inference.tree import Fitted, build_tree, load_fit, opened
 from bayescale.laws.law import remember
 from bayescale.models.arrays import arrays
-from bayescale.models.density import Density
-from bayescale.models.loss import LossModel
+from bayescale.models.coordinates import sampled_values
+from bayescale.models.density import AbstractDensity
 from bayescale.models.table import fitted_readings
 from bayescale.runs import as_runs, runs_hash
 
@@ -35,9 +35,11 @@ DIVERGENCE_FAIL = 0.01
 # of 40 runs (54 coordinates) and 8 at 100 families of 50 (606).
 FAST_UP_TO = 50
 
+LATENTS = 1  # stream of random numbers for what the likelihood integrates out
+
 
 def fit(
-    model: LossModel,
+    model: Any,
     runs: xr.Dataset | Any,
     *,
     method: Literal["nuts", "fast"] = "nuts",
@@ -53,7 +55,7 @@ def fit(
 
     Parameters
     ----------
-    model : LossModel
+    model : LossModel, HyperparameterModel or CriticalBatchModel
         What to fit; ``print(model)`` shows formula, priors and pooling.
     runs : xarray.Dataset
         From `bayescale.as_runs` or `bayescale.read_runs`.
@@ -142,7 +144,10 @@ def fit(
         "versions": {p: version(p) for p in ("bayescale", "numpyro", "jax", "pymc", "xarray")},
         "priors_used": {v.name: str(v.prior) for v in density.variables},
     }  # fmt: skip
-    return build_tree(density, model, runs, values, chains_out.stats, record)
+    latents = density.completed(
+        _as_density_has_them(density, values), np.random.default_rng([random_seed, LATENTS])
+    )
+    return build_tree(density, model, runs, values, chains_out.stats, record, latents)
 
 
 def _check_arguments(
@@ -162,7 +167,7 @@ def _check_arguments(
             raise SpecError(f"`{name}` is a positive whole number; got {value!r}.")
 
 
-def _find_start(density: Density, random_seed: int) -> Mode:
+def _find_start(density: AbstractDensity, random_seed: int) -> Mode:
     """Mode and scale of the posterior.
 
     The joint mode of a hierarchy is degenerate in its spreads, so they are held at their prior
@@ -174,7 +179,9 @@ def _find_start(density: Density, random_seed: int) -> Mode:
     return find_mode(density, random_seed=random_seed, hold=hold)
 
 
-def _sample(density: Density, start: Mode, sampler: str, *, progressbar: bool, **kw: Any) -> Chains:
+def _sample(
+    density: AbstractDensity, start: Mode, sampler: str, *, progressbar: bool, **kw: Any
+) -> Chains:
     if sampler != "numpyro":
         return pymc_chains(density, sampler, progressbar=progressbar, **kw)
     total = (kw["draws"] + kw["tune"]) * kw["chains"]
@@ -182,7 +189,7 @@ def _sample(density: Density, start: Mode, sampler: str, *, progressbar: bool, *
         return numpyro_nuts(density, start.u, start.cholesky, progress=progress, **kw)
 
 
-def _named(density: Density, chains: Chains) -> dict[str, np.ndarray]:
+def _named(density: AbstractDensity, chains: Chains) -> dict[str, np.ndarray]:
     """Draws by name: the law's natural parameters, noise, population and spread."""
     several = density.n_families > 1
     if chains.u is None:
@@ -203,7 +210,16 @@ def _named(density: Density, chains: Chains) -> dict[str, np.ndarray]:
     return {name: out[name] for name in _order(density, out)}
 
 
-def _order(density: Density, out: Mapping[str, Any]) -> list[str]:
+def _as_density_has_them(
+    density: AbstractDensity, values: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Draws by name as `AbstractDensity.values` gives them, ``(chain, draw, family or 1)``."""
+    out = {name: x if x.ndim == 3 else x[..., None] for name, x in values.items()}
+    natural = {name: out[name] for name in density.law.parameters}
+    return out | sampled_values(density.law, natural, density.table.pivot, density.table.typical)
+
+
+def _order(density: AbstractDensity, out: Mapping[str, Any]) -> list[str]:
     first = [n for n in density.law.parameters if n in out]
     return first + [n for n in out if n not in first]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayescale.inference.mode import Mode, many_densities
-from bayescale.models.density import Density
+from bayescale.models.density import AbstractDensity
 
 K_HAT_LIMIT = 0.7
 PROPOSAL_TAIL = 6.0  # degrees of freedom of the proposals; chosen, heavier than the posteriors seen
@@ -45,7 +45,7 @@ class Weighted:
     ess: float
 
 
-def importance_draws(density: Density, mode: Mode, n: int, *, random_seed: int) -> Weighted:
+def importance_draws(density: AbstractDensity, mode: Mode, n: int, *, random_seed: int) -> Weighted:
     """About ``n`` posterior draws, the first proposal being Laplace's at ``mode``."""
     rng = np.random.default_rng(random_seed)
     each = max(SMALLEST_ROUND, OVERSAMPLING * n // ROUNDS)

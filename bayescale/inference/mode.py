@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayescale.models.arrays import arrays
-from bayescale.models.density import Density
+from bayescale.models.density import AbstractDensity
 
 NUMERICAL_UP_TO = 20_000  # coordinates x readings
 SCREENED = 400  # prior draws among which the starts are chosen
@@ -39,7 +39,9 @@ class Mode:
     cholesky: np.ndarray
 
 
-def find_mode(density: Density, *, random_seed: int = 0, hold: np.ndarray | None = None) -> Mode:
+def find_mode(
+    density: AbstractDensity, *, random_seed: int = 0, hold: np.ndarray | None = None
+) -> Mode:
     """Maximise the log density from the best of many prior draws, and measure the curvature.
 
     Parameters
@@ -72,7 +74,7 @@ def find_mode(density: Density, *, random_seed: int = 0, hold: np.ndarray | None
 
 
 def derivatives(
-    density: Density,
+    density: AbstractDensity,
 ) -> tuple[Callable[[np.ndarray], tuple[float, np.ndarray]], Callable[[np.ndarray], np.ndarray]]:
     """Value-and-gradient and Hessian of the log density, by the cheaper of the two routes."""
     if density.size * len(density.table.response) <= NUMERICAL_UP_TO:
@@ -80,7 +82,7 @@ def derivatives(
     return jax_derivatives(density)
 
 
-def numerical_derivatives(density: Density) -> tuple[Callable, Callable]:
+def numerical_derivatives(density: AbstractDensity) -> tuple[Callable, Callable]:
     """Central differences, all directions in one batched call."""
     n = density.size
     eye = np.eye(n)
@@ -103,7 +105,7 @@ def numerical_derivatives(density: Density) -> tuple[Callable, Callable]:
     return value_and_gradient, hessian
 
 
-def jax_derivatives(density: Density) -> tuple[Callable, Callable]:
+def jax_derivatives(density: AbstractDensity) -> tuple[Callable, Callable]:
     """Automatic differentiation, in double precision."""
     import jax
 
@@ -124,7 +126,7 @@ def jax_derivatives(density: Density) -> tuple[Callable, Callable]:
     return value_and_gradient, hessian
 
 
-def many_densities(density: Density) -> Callable[[np.ndarray], np.ndarray]:
+def many_densities(density: AbstractDensity) -> Callable[[np.ndarray], np.ndarray]:
     """A function from many points to their log densities, by the cheaper of the two routes."""
     if density.size * len(density.table.response) <= NUMERICAL_UP_TO:
         return lambda points: _batched(density, points)
@@ -146,7 +148,7 @@ def many_densities(density: Density) -> Callable[[np.ndarray], np.ndarray]:
     return evaluate
 
 
-def _batched(density: Density, points: np.ndarray, cells: float = 4e6) -> np.ndarray:
+def _batched(density: AbstractDensity, points: np.ndarray, cells: float = 4e6) -> np.ndarray:
     """Log density at many points, in pieces that fit in memory, ``(point,)``."""
     step = max(1, int(cells / max(1, len(density.table.response))))
     with np.errstate(all="ignore"):  # a far start may overflow; such points score -inf
@@ -155,7 +157,7 @@ def _batched(density: Density, points: np.ndarray, cells: float = 4e6) -> np.nda
     return np.where(np.isnan(out), -np.inf, out)
 
 
-def _second_differences(density: Density, u: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def _second_differences(density: AbstractDensity, u: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Second differences of the log density along pairs of steps, ``(step, step)``."""
     n = len(steps)
     i, j = np.triu_indices(n)
@@ -167,7 +169,7 @@ def _second_differences(density: Density, u: np.ndarray, steps: np.ndarray) -> n
     return out
 
 
-def _starts(density: Density, free: np.ndarray, random_seed: int) -> list[np.ndarray]:
+def _starts(density: AbstractDensity, free: np.ndarray, random_seed: int) -> list[np.ndarray]:
     """The prior median and the likeliest of many prior draws."""
     rng = np.random.default_rng(random_seed)
     points = rng.standard_normal((SCREENED, density.size)) * free

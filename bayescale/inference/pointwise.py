@@ -10,9 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.inference.tree import Fitted, opened
-from bayescale.models.arrays import arrays
 from bayescale.models.coordinates import sampled_values
-from bayescale.models.table import fitted_readings
 
 CELLS = 4e6  # draws x readings evaluated at once: 32 MB an array
 
@@ -51,11 +49,10 @@ def log_likelihood(fit: xr.DataTree | Fitted) -> xr.DataArray:
 def pointwise(fitted: Fitted, index: np.ndarray | None = None) -> np.ndarray:
     """The same as an array, ``(sample, config)``; ``index`` picks samples."""
     values = values_of(fitted, index)
-    xp = arrays("numpy")
     n = len(next(iter(values.values())))
     step = max(1, int(CELLS / len(fitted.density.table.response)))
     parts = [
-        fitted.density.log_likelihood({k: v[i : i + step] for k, v in values.items()}, xp)
+        fitted.density.pointwise({k: v[i : i + step] for k, v in values.items()})
         for i in range(0, n, step)
     ]
     return np.concatenate(parts)
@@ -81,10 +78,6 @@ def values_of(fitted: Fitted, index: np.ndarray | None = None) -> dict[str, np.n
 def config_names(fitted: Fitted) -> np.ndarray:
     """Id of the first run of each configuration, ``(config,)``."""
     table = fitted.density.table
-    run = (
-        fitted_readings(fitted.runs, fitted.law, fitted.model.noise)["run"]
-        .values[table.rows]
-        .astype(str)
-    )
+    run = fitted.model.readings(fitted.runs)["run"].values[table.rows].astype(str)
     config = table.groups.config[table.groups.run]
     return run[np.searchsorted(config, np.arange(table.groups.n_configs))]

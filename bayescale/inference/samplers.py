@@ -16,7 +16,7 @@ import numpy as np
 
 from bayescale.errors import SpecError
 from bayescale.models.arrays import arrays
-from bayescale.models.density import Density
+from bayescale.models.density import AbstractDensity
 
 CHUNK = 50  # transitions between two looks at the progress bar
 # A dense metric straightens what the rotation left bent: twice the effective draws on laws that are
@@ -43,7 +43,7 @@ class Chains:
 
 
 def numpyro_nuts(
-    density: Density,
+    density: AbstractDensity,
     centre: np.ndarray,
     cholesky: np.ndarray,
     *,
@@ -135,7 +135,7 @@ def numpyro_nuts(
 
 
 def pymc_chains(
-    density: Density,
+    density: AbstractDensity,
     sampler: str,
     *,
     draws: int,

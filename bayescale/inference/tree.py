@@ -19,22 +19,26 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import DataError, SpecError
-from bayescale.laws import Law, get
-from bayescale.models.density import Density
-from bayescale.models.loss import LossModel
+from bayescale.laws import Law, names
+from bayescale.models import model_from_spec
+from bayescale.models.density import AbstractDensity
 
 FORMAT = 1  # raised when a saved fit of an older version would be read wrongly
 
 
 def build_tree(
-    density: Density,
-    model: LossModel,
+    density: AbstractDensity,
+    model: Any,
     runs: xr.Dataset,
     values: Mapping[str, np.ndarray],
     stats: Mapping[str, np.ndarray],
     record: Mapping[str, Any],
+    latents: Mapping[str, tuple[tuple[str, ...], np.ndarray]] | None = None,
 ) -> xr.DataTree:
-    """The DataTree of a fit from draws of named values, ``(chain, draw[, family])`` each."""
+    """The DataTree of a fit from draws of named values, ``(chain, draw[, family])`` each.
+
+    ``latents`` are draws with dimensions of their own: name to (dims after chain and draw, draws).
+    """
     table = density.table
     n_chains, n_draws = next(iter(values.values())).shape[:2]
     coords = {"chain": np.arange(n_chains), "draw": np.arange(n_draws)}
@@ -44,6 +48,8 @@ def build_tree(
     for name, x in values.items():
         dims = ("chain", "draw", "family") if x.ndim == 3 else ("chain", "draw")
         posterior[name] = (dims, x, _attributes(density.law, name, unit))
+    for name, (more, x) in (latents or {}).items():
+        posterior[name] = (("chain", "draw", *more), x)
     if any("family" in dims for dims, *_ in posterior.values()):
         coords["family"] = np.asarray(table.families)
     spec = {
@@ -86,7 +92,7 @@ class Fitted:
 
     tree: xr.DataTree
     law: Law
-    model: LossModel
+    model: Any
     spec: dict[str, Any]
 
     @property
@@ -118,7 +124,7 @@ class Fitted:
         return self.tree["runs"].to_dataset()
 
     @cached_property
-    def density(self) -> Density:
+    def density(self) -> AbstractDensity:
         """The log density that was sampled."""
         reference = {
             "pivot": {k: np.asarray(v) for k, v in self.spec["pivot"].items()},
@@ -158,24 +164,25 @@ class Fitted:
         return {str(k): data[k].values[keep] for k in data.data_vars}
 
 
-def opened(fit: xr.DataTree, law: Law | None = None) -> Fitted:
-    """A fit as `Fitted`; ``law`` where it is one of the user's own that is not registered."""
+def opened(fit: xr.DataTree) -> Fitted:
+    """A fit as `Fitted`."""
     if not isinstance(fit, xr.DataTree) or "bayescale" not in fit.attrs:
         raise SpecError(
             "Expected a fit, the DataTree that bayescale.fit or bayescale.load_fit returns; got "
             f"{type(fit).__name__}."
         )
     spec = json.loads(fit.attrs["bayescale"])
-    if law is None:
-        try:
-            law = get(spec["model"]["law"])
-        except SpecError as error:
-            raise SpecError(
-                f"This fit was made with a law of your own, `{spec['model']['law']}` "
-                f"({spec['model']['formula']}). A function cannot be saved with it: "
-                "register it first, bayescale.laws.register(law)."
-            ) from error
-    model = LossModel.from_spec(spec["model"], law)
+    try:
+        model = model_from_spec(spec["model"])
+    except SpecError as error:
+        if spec["model"]["law"] in names():
+            raise
+        raise SpecError(
+            f"This fit was made with a law of your own, `{spec['model']['law']}` "
+            f"({spec['model']['formula']}). A function cannot be saved with it: "
+            "register it first, bayescale.laws.register(law)."
+        ) from error
+    law = model.fitted_law
     return Fitted(fit, law.at_scales(**spec["scales"]) if spec["scales"] else law, model, spec)
 
 

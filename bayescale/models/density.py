@@ -39,17 +39,24 @@ class Variable:
 
 
 @dataclass(frozen=True)
-class Density:
-    """Log prior and log likelihood over a flat vector of coordinates.
+class AbstractDensity:
+    """A log prior over a flat vector of coordinates, and a log likelihood that is to be written.
 
     Pooled variables are sampled centred, ``x ~ N(centre, spread)``. Since the prior keeps the
     spread off zero there is no funnel; measured against non-centred and partly centred coordinates
     on 8 families (40 runs each, and 4 to 20) the centred ones cost a quarter and did not diverge.
+
+    Attributes
+    ----------
+    law : Law
+        What the natural parameters belong to.
+    table : Table
+        The fitted readings.
+    variables : tuple of Variable
     """
 
     law: Law
     table: Table
-    noise: Noise
     variables: tuple[Variable, ...]
 
     @property
@@ -128,18 +135,39 @@ class Density:
             by_reading = {k: xp.take(v, self.table.family) for k, v in parameters.items()}
         return xp.log(self.law(xp=xp, **self.table.inputs, **by_reading))
 
-    def log_likelihood(self, values: Mapping[str, Any], xp: Any) -> Any:
-        """Log likelihood, one term per configuration, ``(..., config)``."""
-        residual = self.table.response - self.log_law(self.parameters(values, xp), xp)
+    def others(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values that are not the law's: noise and the like, ``(..., family)`` each."""
         ones = np.ones(self.n_families)
-        noise = {
+        return {
             v.name: values[v.name] * ones
             for v in self.variables
             if v.name not in self.law.parameters
         }
-        return log_likelihood(
-            residual, self.noise, self.table.groups, self.table.log_scale, noise, xp
-        )
+
+    def log_likelihood(self, values: Mapping[str, Any], xp: Any) -> Any:
+        """Log likelihood in terms whose sum is the whole, ``(..., term)``."""
+        raise AssertionError("each density has its likelihood")
+
+    def pointwise(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Log likelihood of each configuration given everything drawn, NumPy, ``(..., config)``."""
+        return self.log_likelihood(values, arrays("numpy"))
+
+    def completed(
+        self, values: Mapping[str, np.ndarray], rng: np.random.Generator
+    ) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+        """Draws of what the likelihood integrates out: name to (further dims, draws).
+
+        For each draw of ``values``, ``(..., family)``; nothing unless a density says otherwise.
+        """
+        return {}
+
+    def observe_in_pymc(
+        self, values: Mapping[str, Any], parameters: Mapping[str, Any], xp: Any
+    ) -> None:
+        """Add the likelihood to the open `pymc.Model`; values are PyTensor's, ``(family,)``."""
+        import pymc as pm
+
+        pm.Potential("log_likelihood", self.log_likelihood(values, xp).sum())
 
     def log_density(self, u: Any, xp: Any | None = None) -> Any:
         """Log prior plus log likelihood at one flat vector."""
@@ -152,6 +180,33 @@ class Density:
             u = block[f"{v.name}_spread"]
             return v.spread.value(u * v.spread.sd + v.spread.loc, xp), _standard(u)
         return np.array([float(v.spread)]), 0.0  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Density(AbstractDensity):
+    """The density of a `bayescale.models.loss.LossModel`: one law, one noise model.
+
+    Attributes
+    ----------
+    noise : Noise
+    """
+
+    noise: Noise
+
+    def log_likelihood(self, values: Mapping[str, Any], xp: Any) -> Any:
+        """Log likelihood, one term per configuration, ``(..., config)``."""
+        residual = self.table.response - self.log_law(self.parameters(values, xp), xp)
+        return log_likelihood(
+            residual, self.noise, self.table.groups, self.table.log_scale, self.others(values), xp
+        )
+
+    def observe_in_pymc(
+        self, values: Mapping[str, Any], parameters: Mapping[str, Any], xp: Any
+    ) -> None:
+        """Log loss as an observed variable, or a potential where readings share errors."""
+        from bayescale.models.pymc import observe
+
+        observe(self, self.log_law(parameters, xp), self.others(values), xp)
 
 
 def _standard(u: Any) -> Any:

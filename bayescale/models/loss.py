@@ -16,7 +16,7 @@ from bayescale.models.density import Density, Variable
 from bayescale.models.distributions import Prior
 from bayescale.models.noise import Noise
 from bayescale.models.pooling import POOLED_ROLES, pooling_text
-from bayescale.models.table import Table, tabulate
+from bayescale.models.table import Table, fitted_readings, tabulate
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -90,13 +90,17 @@ class LossModel:
                     if k in table.pivot
                 }
             )
-        return Density(law, table, self.noise, self._variables(law, table))
+        return Density(law, table, self._variables(law, table), self.noise)
 
     @property
     def fitted_law(self) -> Law:
         """The law as an object."""
         assert isinstance(self.law, Law)
         return self.law
+
+    def readings(self, runs: xr.Dataset) -> xr.Dataset:
+        """The readings that are fitted, as the model sees them, ``(reading,)``."""
+        return fitted_readings(runs, self.fitted_law, self.noise)
 
     def to_pymc(self, runs: xr.Dataset) -> pm.Model:
         """The same model as a `pymc.Model`, to open, change or sample by other means."""
@@ -118,10 +122,10 @@ class LossModel:
         }
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any], law: Law | None = None) -> LossModel:
-        """The model that `spec` described; ``law`` is needed for a law of the user's own."""
+    def from_spec(cls, spec: Mapping[str, Any]) -> LossModel:
+        """The model that `spec` described; a law of the user's own must be registered."""
         return cls(
-            law=law or spec["law"],
+            law=spec["law"],
             family=spec["family"],
             priors={k: Prior.from_dict(v) for k, v in spec["priors"].items()},
             noise=Noise(**spec["noise"]),

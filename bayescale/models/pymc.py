@@ -6,12 +6,13 @@ model to open: `tests/models/test_density.py` holds the two against each other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayescale.models.arrays import arrays
-from bayescale.models.density import Density, Variable
+from bayescale.models.density import AbstractDensity, Density, Variable
 from bayescale.models.distributions import Prior
 from bayescale.models.noise import log_likelihood
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pymc as pm
 
 
-def to_pymc(density: Density) -> pm.Model:
+def to_pymc(density: AbstractDensity) -> pm.Model:
     """A `pymc.Model` with the law's parameters as deterministics and the data as observed.
 
     Variables are named as in a fit's posterior; a law parameter that is sampled in other units
@@ -31,7 +32,7 @@ def to_pymc(density: Density) -> pm.Model:
     import pytensor.tensor as pt
 
     xp = arrays("pytensor")
-    table, law = density.table, density.law
+    table = density.table
     coords = {"family": list(table.families), "reading": np.arange(len(table.response))}
     with pm.Model(coords=coords) as model:
         values = {v.name: _variable(v, density) for v in density.variables}
@@ -41,44 +42,36 @@ def to_pymc(density: Density) -> pm.Model:
             if name not in model.named_vars:
                 shared = len(table.families) == 1
                 pm.Deterministic(name, x[0] if shared else x, dims=None if shared else "family")
-        log_law = density.log_law(parameters, xp)
-        noise = {
-            v.name: values[v.name] * np.ones(density.n_families)
-            for v in density.variables
-            if v.name not in law.parameters
-        }
-        if _independent(density):
-            sigma = noise["sigma"][table.family]
-            if table.log_scale is not None:
-                sigma = sigma * pt.exp(noise["noise_slope"][table.family] * table.log_scale)
-            if density.noise.tail == "student":
-                nu = noise["nu"][table.family]
-                pm.StudentT(
-                    "log_loss",
-                    nu=nu,
-                    mu=log_law,
-                    sigma=sigma,
-                    observed=table.response,
-                    dims="reading",
-                )
-            else:
-                pm.Normal(
-                    "log_loss", mu=log_law, sigma=sigma, observed=table.response, dims="reading"
-                )
-        else:
-            residual = table.response - log_law
-            terms = log_likelihood(
-                residual, density.noise, table.groups, table.log_scale, noise, xp
-            )
-            pm.Potential("log_likelihood", terms.sum())
+        density.observe_in_pymc(values, parameters, xp)
     return model
+
+
+def observe(density: Density, log_law: Any, noise: Mapping[str, Any], xp: Any) -> None:
+    """The likelihood of a loss model: an observed variable where readings are independent."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    table = density.table
+    if not _independent(density):
+        residual = table.response - log_law
+        terms = log_likelihood(residual, density.noise, table.groups, table.log_scale, noise, xp)
+        pm.Potential("log_likelihood", terms.sum())
+        return
+    sigma = noise["sigma"][table.family]
+    if table.log_scale is not None:
+        sigma = sigma * pt.exp(noise["noise_slope"][table.family] * table.log_scale)
+    about = {"mu": log_law, "sigma": sigma, "observed": table.response, "dims": "reading"}
+    if density.noise.tail == "student":
+        pm.StudentT("log_loss", nu=noise["nu"][table.family], **about)
+    else:
+        pm.Normal("log_loss", **about)
 
 
 def _independent(density: Density) -> bool:
     return density.table.groups.independent and not density.noise.undertuned
 
 
-def _variable(v: Variable, density: Density) -> Any:
+def _variable(v: Variable, density: AbstractDensity) -> Any:
     import pymc as pm
 
     in_other_units = _has_unit(v, density)
@@ -98,7 +91,7 @@ def _variable(v: Variable, density: Density) -> Any:
     return pm.Deterministic(v.name, v.prior.value(centre + spread * offset, xp), dims="family")
 
 
-def _has_unit(v: Variable, density: Density) -> bool:
+def _has_unit(v: Variable, density: AbstractDensity) -> bool:
     from bayescale.models.coordinates import LOSS_ROLES
 
     parameter = density.law.parameters.get(v.name)
