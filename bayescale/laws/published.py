@@ -2,7 +2,8 @@
 
 ``PUBLISHED["besiroglu"](N=7e10, T=1.4e12)`` takes parameters, tokens and FLOP as they are, whatever
 units the paper uses. They serve as baselines, as targets of tests and as overlays; none of them is
-a prior. Where a source's own numbers do not agree with each other, the note says so.
+a prior. Where a source's own numbers do not agree with each other, the note says so. Laws of batch
+size and learning rate are in `bayescale.laws.published_hyperparameters`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 from bayescale.errors import SpecError
 from bayescale.laws.law import Law, get
 from bayescale.laws.loss import coupled_prefactors
-from bayescale.laws.namespaces import as_argument
+from bayescale.laws.power_law import PowerLaw
+from bayescale.laws.published_hyperparameters import HYPERPARAMETER_LAWS
 
 
 @dataclass(frozen=True)
@@ -66,56 +68,6 @@ class Published:
             power = sign * self.parameters[exponent.removeprefix("-")]
             value *= self.units.get(of, 1.0) ** power
         return value * self.units.get(p.of, 1.0)
-
-
-@dataclass(frozen=True)
-class PowerLaw:
-    """A printed power law of something that is not a loss: ``y = k x1^p1 x2^p2``.
-
-    Optimal sizes, lengths, batch sizes and learning rates come in this form.
-
-    Parameters
-    ----------
-    response : str
-        ``N``, ``T``, ``batch_size``, ``learning_rate`` or ``fid``.
-    coefficient : float
-        ``k``, as printed.
-    exponents : mapping of str to float
-        By input.
-    source : str
-        Where.
-    units : mapping of str to float, default {}
-        Unit of an input or of the response in the printed form: ``{"flops": 1e15}`` for PFLOP.
-    note : str, default ""
-        What one should know before using it.
-    """
-
-    response: str
-    coefficient: float
-    exponents: Mapping[str, float] = field(hash=False)
-    source: str
-    units: Mapping[str, float] = field(default_factory=dict, hash=False)
-    note: str = ""
-
-    @property
-    def natural(self) -> float:
-        """The coefficient for inputs and response as they are."""
-        value = self.coefficient * self.units.get(self.response, 1.0)
-        for name, power in self.exponents.items():
-            value *= self.units.get(name, 1.0) ** -power
-        return value
-
-    def __call__(self, **inputs: Any) -> Any:
-        """Evaluate at inputs as they are (parameters, tokens, FLOP)."""
-        if set(inputs) != set(self.exponents):
-            raise SpecError(
-                f"This law of `{self.response}` takes {', '.join(self.exponents)}; got "
-                f"{', '.join(inputs) or 'nothing'}."
-            )
-        out = self.natural
-        for name, power in self.exponents.items():
-            out = out * as_argument(inputs[name]) ** power
-        return out
 
 
 def published(name: str) -> Published | PowerLaw:
@@ -253,35 +205,6 @@ PUBLISHED: dict[str, Published | PowerLaw] = {
         "fid", 1.059e6, {"flops": -0.216}, source=f"{_IMAGE}, supplement G.6",
         note="CLIP ViT-L/14 features; better than dense captions below 1.8e18 FLOP.",
     ),
-    # hyperparameters
-    "video_dit_batch": PowerLaw(
-        "batch_size", 2.1797e4, {"T": 0.8080, "N": 0.1906}, units=_BILLIONS,
-        source=f"{_VIDEO}, table 1",
-    ),
-    "video_dit_learning_rate": PowerLaw(
-        "learning_rate", 2e-4, {"T": -0.0453, "N": -0.1619}, units=_BILLIONS,
-        source=f"{_VIDEO}, table 2",
-        note="One digit is printed of the coefficient, so 25 % either way is rounding.",
-    ),
-    "steplaw_batch": PowerLaw(
-        "batch_size", 0.58, {"T": 0.571}, source="Li et al. 2025, arXiv:2503.04715"
-    ),
-    "steplaw_learning_rate": PowerLaw(
-        "learning_rate", 1.79, {"N": -0.713, "T": 0.307},
-        source="Li et al. 2025, arXiv:2503.04715", note="N without embeddings.",
-    ),
-    "deepseek_batch": PowerLaw(
-        "batch_size", 0.2920, {"flops": 0.3271}, source="DeepSeek LLM 2024, arXiv:2401.02954"
-    ),
-    "deepseek_learning_rate": PowerLaw(
-        "learning_rate", 0.3118, {"flops": -0.1250}, source="DeepSeek LLM 2024, arXiv:2401.02954"
-    ),
-    "moonlight_batch": PowerLaw(
-        "batch_size", 0.0065, {"flops": 0.4138}, source="Moonlight 2025, arXiv:2502.16982",
-        note="In tokens, to judge by the magnitude.",
-    ),
-    "moonlight_learning_rate": PowerLaw(
-        "learning_rate", 0.0127, {"flops": -0.057}, source="Moonlight 2025, arXiv:2502.16982"
-    ),
+    **HYPERPARAMETER_LAWS,
 }  # fmt: skip
 """Every published law by name: losses, then sizes and lengths, metrics, hyperparameters."""
