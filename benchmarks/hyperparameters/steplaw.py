@@ -67,6 +67,15 @@ def table(runs: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame({name: runs[name].values for name in (*INPUTS, "loss", "flops", "cell")})
 
 
+def near_best(frame: pd.DataFrame, share: float) -> np.ndarray:
+    """Which rows lie within a share of the smallest loss of their cell, ``(row,)``."""
+    loss = frame["loss"].to_numpy(float)
+    _, cell = np.unique(frame["cell"].to_numpy(str), return_inverse=True)
+    best = np.full(cell.max() + 1, np.inf)
+    np.minimum.at(best, cell, loss)
+    return loss <= best[cell] * (1 + share)
+
+
 def cells(runs: xr.Dataset) -> list[str]:
     """Names of the cells, ordered by 6 N T, then by name."""
     first = table(runs).drop_duplicates("cell")
