@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -38,6 +38,8 @@ class Prediction(Answer):
     ci_prob : float
     warning : str
         What the fit's convergence gate has to say; empty for a good fit.
+    also : dict of xarray.DataArray, (sample, point)
+        What follows from the draws: steps, where they are tokens to a target.
     """
 
     draws: xr.DataArray
@@ -48,17 +50,22 @@ class Prediction(Answer):
     ci_prob: float
     warning: str = ""
     fitted: Fitted | None = None
+    also: Mapping[str, xr.DataArray] = field(default_factory=dict)
 
     @property
     def data(self) -> xr.Dataset:
         """Draws and points as one Dataset."""
         points = {k: ("point", v) for k, v in self.at.items()}
-        return xr.Dataset({"draws": self.draws, "curve": self.curve, **points})
+        return xr.Dataset({"draws": self.draws, "curve": self.curve, **points, **self.also})
 
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row a point: inputs, mean (of the curve), median, lower, upper, decades_beyond."""
         low, high = interval(self.draws.values, self.ci_prob)
+        more = {}
+        for name, x in self.also.items():
+            ends = interval(x.values, self.ci_prob)
+            more |= {name: np.median(x, axis=0), f"{name}_lower": ends[0], f"{name}_upper": ends[1]}
         return pd.DataFrame(
             {
                 **self.at,
@@ -66,6 +73,7 @@ class Prediction(Answer):
                 "median": np.median(self.draws.values, axis=0),
                 "lower": low,
                 "upper": high,
+                **more,
                 "decades_beyond": self.decades_beyond,
             }
         )
@@ -75,6 +83,8 @@ class Prediction(Answer):
         """One sentence a point."""
         what = "a new run" if self.kind == "response" else "the mean curve"
         lines = [self.warning] if self.warning else []
+        answer = getattr(self.fitted.model, "answer_text", "loss") if self.fitted else "loss"
+        shown = "{:.4f}".format if answer == "loss" else si
         for row in self.table.to_dict("records"):
             where = ", ".join(
                 f"{k} = {si(v)}" if isinstance(v, float) else f"{k} = {v}"
@@ -84,8 +94,8 @@ class Prediction(Answer):
             far = row["decades_beyond"]
             reach = f"; {far:.1f} decades beyond the data" if far > 0.05 else "; inside the data"
             lines.append(
-                f"At {where}: loss of {what} {row['median']:.4f}, {percent(self.ci_prob)} interval "
-                f"{row['lower']:.4f} to {row['upper']:.4f}{reach}."
+                f"At {where}: {answer} of {what} {shown(row['median'])}, {percent(self.ci_prob)} "
+                f"interval {shown(row['lower'])} to {shown(row['upper'])}{reach}."
             )
         return "\n".join(lines)
 
@@ -93,6 +103,8 @@ class Prediction(Answer):
         """The forecast with the data, as a matplotlib figure."""
         from bayescale import plots
 
+        if self.fitted is not None and self.fitted.spec["model"]["kind"] == "critical_batch":
+            return plots.batch(self.fitted, **kwargs)
         return plots.forecast(self, **kwargs)
 
 
@@ -154,8 +166,10 @@ def predict(
         shown = {"family": families, **shown}
     as_array = lambda x: xr.DataArray(x, dims=("sample", "point"))  # noqa: E731
     return Prediction(
-        as_array(draws), as_array(mean), shown, beyond, kind, ci_prob, fitted.warning, fitted
-    )
+        as_array(draws), as_array(mean), shown, beyond, kind, ci_prob, fitted.warning, fitted,
+        {k: as_array(v) for k, v in fitted.model.follows(points, draws).items()}
+        if hasattr(fitted.model, "follows") else {},
+    )  # fmt: skip
 
 
 def points_of(
@@ -213,6 +227,8 @@ def noise(
 ) -> np.ndarray:
     """Noise of a new run, in log loss, ``(sample, point)``; independent between points."""
     rng = np.random.default_rng(random_seed)
+    if hasattr(fitted.model, "noise_of_runs"):
+        return np.stack([fitted.model.noise_of_runs(fitted, f, rng) for f in families], axis=1)
     model = fitted.model.noise
     out = []
     for k, name in enumerate(families):

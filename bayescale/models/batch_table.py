@@ -214,8 +214,8 @@ def _check_units(flat: xr.Dataset, batch: str, answer: str) -> None:
     )  # fmt: skip
     raise DataError(
         f"`{answer}` over `{batch}` is {middle:.3g} steps in the middle of these runs, where "
-        f"training takes {FEWEST_STEPS:g} to {MOST_STEPS:g}: probably {guess}. Bring both to one unit, for "
-        f"example as_runs(..., units={{'{batch}': 2048}}) for sequences of 2,048 tokens."
+        f"training takes {FEWEST_STEPS:g} to {MOST_STEPS:g}: probably {guess}. Bring both to one "
+        f"unit, for example as_runs(..., units={{'{batch}': 2048}}) for sequences of 2,048 tokens."
     )
 
 

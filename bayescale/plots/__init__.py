@@ -7,6 +7,7 @@ Pass ``ax=`` (one Axes a panel) to draw into a figure of your own. The numbers h
 
 from __future__ import annotations
 
+from bayescale.plots.batch import batch, batch_trade
 from bayescale.plots.decision import plan
 from bayescale.plots.fan import forecast
 from bayescale.plots.growth import frontier
@@ -15,4 +16,7 @@ from bayescale.plots.scatter import residuals
 from bayescale.plots.slices import isoflop
 from bayescale.plots.surface import law
 
-__all__ = ["exponents", "forecast", "frontier", "isoflop", "law", "plan", "residuals"]
+__all__ = [
+    "batch", "batch_trade", "exponents", "forecast", "frontier", "isoflop", "law", "plan",
+    "residuals",
+]  # fmt: skip

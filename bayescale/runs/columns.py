@@ -224,7 +224,8 @@ def _look_for_essentials(
     named = {*found.taken, *found.asked}
     further = [name for name in found.asked if name not in FIELDS]
     has_answer = any(n in named for n in _responses()) or bool(further)
-    has_answer |= "T" in named and "batch_size" in named
+    needs, batches = {"T", "samples", "step"}, {"batch_size", "batch_samples"}
+    has_answer |= bool(needs & named) and bool(batches & named)  # what a target took, by batch
     has_input = any(n in named for n in _INPUTS) or bool(further)
     wanted = {"loss"} if not has_answer else set()
     if not has_input:
