@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from bayescale.answers import Answer
+from bayescale.check.batch import batch_cards, batch_data
 from bayescale.check.cards import Card, Status, worst
 from bayescale.check.data import extrapolation_card, identifiability_card, set_aside_card
 from bayescale.check.evidence import Evidence, normal_score
@@ -118,6 +119,10 @@ def check(
     fitted = opened(fit)
     cards = [convergence_card(fitted), set_aside_card(fitted)]
     end = extrapolation_card(fitted, target)
+    if fitted.spec["model"]["kind"] == "critical_batch":
+        more, seen = batch_cards(fitted, ci_prob, random_seed)
+        more = [cards[0], *more, *([priors_card(seen)] if seen else []), end]
+        return Check(tuple(more), batch_data(seen) if seen else xr.Dataset())
     if not fitted.ok:
         return Check((*cards, identifiability_card(fitted), end), xr.Dataset())
     evidence = Evidence(fitted, random_seed)

@@ -66,7 +66,8 @@ def _influence(ax: Any, data: Any) -> None:
     for i in far:
         at = (float(data["k_hat"][i]), float(data["shift"][i]))
         ax.annotate(str(data["config"].values[i]), at, fontsize=7)
-    ax.set(xlabel="k-hat without the run", ylabel="move of the exponent, sd", title="influence")
+    moved = f"move of {data.attrs.get('shift_of', 'the exponent')}, sd"
+    ax.set(xlabel="k-hat without the run", ylabel=moved, title="influence")
 
 
 def _priors(ax: Any, data: Any) -> None:

@@ -99,11 +99,12 @@ class BatchTrade(Answer):
         )
         row = self.recommended
         if not row:
-            at = int(np.argmin(_mean(self.draws["days"].values)))
+            days = np.median(self.draws["days"].values, axis=0)
+            at = int(np.argmin(days))
             lines.append(
                 f"{self.question}: no batch size here is. The soonest is {b(n.batch[at])} {unit}, "
-                f"{si(float(self.table['days'][at]))} days, in time with "
-                f"{percent(self._in_time[at])}. Use more GPUs or larger batches, or a later deadline."
+                f"{si(float(days[at]))} days, in time with {percent(float(self._in_time[at]))} "
+                "probability. Use more GPUs or larger batches, or a later deadline."
             )
         else:
             lines.append(f"{self.question}, take a batch of {b(row['batch_size'])} {unit}: ")

@@ -254,7 +254,7 @@ def batch_trade_numbers(trade: BatchTrade) -> tuple[pd.DataFrame, str, str]:
     for ours, theirs in (("time", time), ("cost", cost)):
         out |= {f"{ours}{end}": trade.table[f"{theirs}{end}"] for end in ("", "_lower", "_upper")}
     best = trade.recommended.get("batch_size")
-    points = pd.DataFrame(out).assign(recommended=trade.table["batch_size"] == best)
+    points: Any = pd.DataFrame(out).assign(recommended=trade.table["batch_size"] == best)
     return points[np.isfinite(points["time"])].reset_index(drop=True), time, cost
 
 
@@ -333,7 +333,7 @@ def _answers(fitted: Fitted, family: str) -> pd.DataFrame:
     answers, names = fitted.density.answers, fitted.families  # type: ignore[attr-defined]
     mine = answers.family[answers.cell] == names.index(family)
     never = answers.upper - answers.lower >= 29.0
-    table = pd.DataFrame(
+    table: Any = pd.DataFrame(
         {"batch_size": answers.inputs[fitted.model.batch][answers.cell],
          "lower": np.exp(answers.lower), "upper": np.where(
              never & (answers.lower > 0) & _unreached(fitted), np.inf, np.exp(answers.upper)),
