@@ -44,7 +44,8 @@ def main() -> None:
             chosen = study.names(kind)
             chosen = chosen[-2:] if options.quick else chosen
             found[kind] = [one(kind, name, bowls, sampler) for name in chosen]
-    made = tables(found, truth["rows"])
+        laws = {} if options.choosing else case(study.published_laws, bowls=bowls)
+    made = tables(found, truth["rows"], laws.get("rows", []))
     if options.choosing:
         print("\n\n".join(f"**{title}**\n\n{markdown(rows)}" for title, rows in made.items()))
         return

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from bayescale.laws.published_hyperparameters import STUDIES
 from benchmarks.hyperparameters import steplaw, subsets
-from benchmarks.hyperparameters.baselines import BASELINES
+from benchmarks.hyperparameters.baselines import BASELINES, PublishedLaw
 from benchmarks.hyperparameters.cell_bowl import RESAMPLES, CellBowl, OwnBowls, cell_bowls
-from benchmarks.hyperparameters.methods import AbstractFitted
 from benchmarks.hyperparameters.metrics import Score, r2, score
 from benchmarks.hyperparameters.steplaw import Split
 
 SEEDS = 5  # of random subsets
+LAWS = ("steplaw", "deepseek", "moonlight", "porian")  # of language models, with both constants
 DESIGNS = ("cheapest", "random", "designed")
 
 
@@ -64,6 +65,14 @@ def baselines(kind: str, name: str, bowls: str) -> dict[str, Any]:
             "runs": here.fitted.sizes["run"], "to predict": here.held_out.sizes["run"],
             "cells fitted": len(steplaw.cells(here.fitted)), "cells to predict": len(here.cells),
             "of the compute": _share(here)}  # fmt: skip
+
+
+def published_laws(bowls: str) -> dict[str, Any]:
+    """Regret of following printed laws in every cell above the lowest reporting cut."""
+    here, truth = split("reporting", names("reporting")[0]), _read(bowls)
+    every = [PublishedLaw(STUDIES[name].title, name) for name in LAWS]
+    scores = [score(m.study, m.fit(here.fitted), here, truth) for m in every]
+    return {"rows": [each.row() | {"source": STUDIES[each.method].source} for each in scores]}
 
 
 def ours(
@@ -115,4 +124,4 @@ def _read(path: str) -> dict[str, CellBowl]:
         return pickle.load(file)
 
 
-__all__ = ["AbstractFitted", "baselines", "names", "ours", "scratch_bowls", "split"]
+__all__ = ["baselines", "names", "ours", "published_laws", "scratch_bowls", "split"]

@@ -27,7 +27,7 @@ Found = dict[str, list[dict[str, Any]]]
 Rows = list[dict[str, Any]]
 
 
-def tables(found: Found, bowls: Rows) -> dict[str, Rows]:
+def tables(found: Found, bowls: Rows, laws: Rows) -> dict[str, Rows]:
     """Every table of the record, by title."""
     out: dict[str, Rows] = {}
     for kind, title in (
@@ -52,6 +52,10 @@ def tables(found: Found, bowls: Rows) -> dict[str, Rows]:
             out[f"{title}: our fits"] = fits
         if kind != "budget":
             out[f"{title}: R2 of every held-out cell"] = _every_cell(splits)
+    out["Following printed laws in the 21 cells above 2.2e19 FLOP"] = [
+        {name: row[name] for name in ("method", *REGRETS, "error ln B*", "error ln eta*", "source")}
+        for row in laws
+    ]
     out["What each cell says of itself (robust bowl, bootstrap)"] = bowls
     return {title: rows for title, rows in out.items() if rows}
 
