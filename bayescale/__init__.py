@@ -14,6 +14,9 @@ _HOMES = {
     "as_runs": "runs", "append": "runs", "summarise": "runs", "write_runs": "runs",
     "read_runs": "importers",
     "LossModel": "models.loss", "Noise": "models.noise",
+    "HyperparameterModel": "models.hyperparameters",
+    "CriticalBatchModel": "models.critical_batch", "batch_trade": "plan.batch",
+    "time_to_target": "runs.target",
     "Normal": "models.distributions", "LogNormal": "models.distributions",
     "LogitNormal": "models.distributions",
     "fit": "inference", "load_fit": "inference",
@@ -23,7 +26,8 @@ _HOMES = {
 _MODULES = ("laws", "datasets", "plots", "errors", "schema")
 
 __all__ = [
-    "LogNormal", "LogitNormal", "LossModel", "Noise", "Normal", "__version__", "append", "as_runs",
+    "CriticalBatchModel", "batch_trade", "time_to_target",
+    "HyperparameterModel", "LogNormal", "LogitNormal", "LossModel", "Noise", "Normal", "__version__", "append", "as_runs",
     "check", "datasets", "errors", "fit", "frontier", "laws", "load_fit", "plan", "plots",
     "predict", "read_runs", "report", "schema", "summarise", "write_runs",
 ]  # fmt: skip
@@ -34,13 +38,17 @@ if TYPE_CHECKING:
     from bayescale.frontier import frontier
     from bayescale.importers import read_runs
     from bayescale.inference import fit, load_fit
+    from bayescale.models.critical_batch import CriticalBatchModel
     from bayescale.models.distributions import LogitNormal, LogNormal, Normal
+    from bayescale.models.hyperparameters import HyperparameterModel
     from bayescale.models.loss import LossModel
     from bayescale.models.noise import Noise
     from bayescale.plan import plan
+    from bayescale.plan.batch import batch_trade
     from bayescale.predict import predict
     from bayescale.report import report
     from bayescale.runs import append, as_runs, summarise, write_runs
+    from bayescale.runs.target import time_to_target
 
 
 def __getattr__(name: str) -> Any:

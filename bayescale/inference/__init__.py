@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import ConvergenceWarning, SpecError
+from bayescale.inference import two_parts
 from bayescale.inference.importance import K_HAT_LIMIT, importance_draws
 from bayescale.inference.mode import Mode, find_mode
 from bayescale.inference.progress import progress_bar
@@ -20,6 +22,7 @@ from bayescale.laws.law import remember
 from bayescale.models.arrays import arrays
 from bayescale.models.coordinates import sampled_values
 from bayescale.models.density import AbstractDensity
+from bayescale.models.surface_density import SurfaceDensity
 from bayescale.models.table import fitted_readings
 from bayescale.runs import as_runs, runs_hash
 
@@ -35,6 +38,7 @@ DIVERGENCE_FAIL = 0.01
 # of 40 runs (54 coordinates) and 8 at 100 families of 50 (606).
 FAST_UP_TO = 50
 
+CHEAP_EFFORT = 6  # times the evaluations, for a law through a few dozen levels; seconds in all
 LATENTS = 1  # stream of random numbers for what the likelihood integrates out
 
 
@@ -97,35 +101,17 @@ def fit(
     _check_arguments(model, method, draws, tune, chains, sampler)
     if not isinstance(runs, xr.Dataset):
         runs = as_runs(runs)
-    remember(model.fitted_law)
+    if model.named_law is not None:
+        remember(model.named_law)
     density = model.density(runs)
-    start = _find_start(density, random_seed)
-    notes: dict[str, Any] = {"method": method}
-    chains_out = None
-    if method == "fast" and density.size > FAST_UP_TO:
-        notes["method"] = "nuts"
-        notes["fell_back"] = (
-            f"method='fast' serves up to {FAST_UP_TO} coordinates and this model has "
-            f"{density.size}, so it was sampled by NUTS."
-        )
-    elif method == "fast":
-        weighted = importance_draws(density, start, draws * chains, random_seed=random_seed)
-        notes |= {"k_hat": weighted.k_hat, "importance_ess": weighted.ess}
-        if weighted.k_hat <= K_HAT_LIMIT:
-            u = weighted.u.reshape(chains, draws, -1)
-            chains_out = Chains(u, {}, {})
-        else:
-            notes["method"] = "nuts"
-            notes["fell_back"] = (
-                f"method='fast' gave k-hat {weighted.k_hat:.2f} (limit {K_HAT_LIMIT}): the Laplace "
-                "approximation does not describe this posterior, so it was sampled by NUTS."
-            )
+    settings = Settings(
+        method, draws, tune, chains, random_seed, sampler, target_accept, progressbar
+    )
+    chains_out, notes = None, {}
+    if two_parts.serves(density) and sampler == "numpyro":
+        chains_out, notes = _in_two_parts(density, settings)
     if chains_out is None:
-        chains_out = _sample(
-            density, start, sampler, draws=draws, tune=tune, chains=chains,
-            random_seed=random_seed, target_accept=target_accept, progressbar=progressbar,
-        )  # fmt: skip
-        notes["sampler"] = sampler
+        chains_out, notes = _as_a_whole(density, settings, notes)
     values = _named(density, chains_out)
     health = _gate(values, chains_out.stats, notes)
     if health["status"] == "failed":
@@ -139,7 +125,7 @@ def fit(
         **health,
         "draws": draws, "tune": tune, "chains": chains, "random_seed": random_seed,
         "runs_hash": runs_hash(runs),
-        "readings": fitted_readings(runs, density.law).sizes["reading"],
+        "readings": fitted_readings(runs, model.fitted_law).sizes["reading"],
         "readings_after_averaging": len(density.table.response),
         "versions": {p: version(p) for p in ("bayescale", "numpyro", "jax", "pymc", "xarray")},
         "priors_used": {v.name: str(v.prior) for v in density.variables},
@@ -167,25 +153,89 @@ def _check_arguments(
             raise SpecError(f"`{name}` is a positive whole number; got {value!r}.")
 
 
-def _find_start(density: AbstractDensity, random_seed: int) -> Mode:
-    """Mode and scale of the posterior.
+@dataclass(frozen=True)
+class Settings:
+    """What `fit` was asked for."""
 
-    The joint mode of a hierarchy is degenerate in its spreads, so they are held at their prior
-    median while the rest is maximised, and the sampler finds them.
-    """
-    hold = np.concatenate(
-        [np.full(length, name.endswith("_spread")) for name, length in density.blocks]
-    )
-    return find_mode(density, random_seed=random_seed, hold=hold)
+    method: str
+    draws: int
+    tune: int
+    chains: int
+    random_seed: int
+    sampler: str
+    target_accept: float
+    progressbar: bool
 
 
-def _sample(
-    density: AbstractDensity, start: Mode, sampler: str, *, progressbar: bool, **kw: Any
-) -> Chains:
-    if sampler != "numpyro":
-        return pymc_chains(density, sampler, progressbar=progressbar, **kw)
-    total = (kw["draws"] + kw["tune"]) * kw["chains"]
-    with progress_bar(total, f"sampling {kw['chains']} chains", show=progressbar) as progress:
+def _as_a_whole(
+    density: AbstractDensity, asked: Settings, notes: dict[str, Any]
+) -> tuple[Chains, dict[str, Any]]:
+    """Draws of all coordinates together, by importance sampling or by NUTS."""
+    start = find_mode(
+        density, random_seed=asked.random_seed, hold=two_parts.spreads(density)
+    )  # the joint mode of a hierarchy is degenerate in its spreads: the sampler finds them
+    if asked.method == "fast" and density.size > FAST_UP_TO:
+        return _sample(density, start, asked), notes | {
+            "method": "nuts", "sampler": asked.sampler,
+            "fell_back": f"method='fast' serves up to {FAST_UP_TO} coordinates and this model has "
+            f"{density.size}, so it was sampled by NUTS.",
+        }  # fmt: skip
+    if asked.method == "fast":
+        many = asked.draws * asked.chains
+        weighted = importance_draws(density, start, many, random_seed=asked.random_seed)
+        notes = notes | {"k_hat": weighted.k_hat, "importance_ess": weighted.ess}
+        if weighted.k_hat <= K_HAT_LIMIT:
+            u = weighted.u.reshape(asked.chains, asked.draws, -1)
+            return Chains(u, {}, {}), notes | {"method": "fast"}
+        notes["fell_back"] = (
+            f"method='fast' gave k-hat {weighted.k_hat:.2f} (limit {K_HAT_LIMIT}): the Laplace "
+            "approximation does not describe this posterior, so it was sampled by NUTS."
+        )
+    return _sample(density, start, asked), notes | {"method": "nuts", "sampler": asked.sampler}
+
+
+def _in_two_parts(density: SurfaceDensity, asked: Settings) -> tuple[Chains | None, dict[str, Any]]:
+    """Draws by `two_parts`; None where its normal first part does not hold, with the reason."""
+    bowls, normal, law = two_parts.first_part(density, asked.random_seed)
+    start = find_mode(law, random_seed=asked.random_seed, hold=two_parts.spreads(law))
+    notes: dict[str, Any] = {"method": asked.method, "parts": "bowls, then the law"}
+    stats, u = {}, None
+    if asked.method == "fast":
+        many = asked.draws * asked.chains
+        weighted = importance_draws(
+            law, start, many, random_seed=asked.random_seed, effort=CHEAP_EFFORT
+        )
+        notes |= {"k_hat": weighted.k_hat, "importance_ess": weighted.ess}
+        if weighted.k_hat <= K_HAT_LIMIT:
+            u = weighted.u.reshape(asked.chains, asked.draws, -1)
+        else:
+            notes["fell_back"] = (
+                f"method='fast' gave k-hat {weighted.k_hat:.2f} (limit {K_HAT_LIMIT}) for the law, "
+                "so the law was sampled by NUTS."
+            )
+            notes["method"] = "nuts"
+    if u is None:
+        sampled = _sample(law, start, asked)
+        assert sampled.u is not None
+        u, stats = sampled.u, sampled.stats
+        notes["sampler"] = asked.sampler
+    joined = two_parts.join(density, bowls, normal, law, u, asked.random_seed)
+    notes["k_hat_bowls"] = joined.k_hat
+    if not joined.usable:
+        return None, {"two_parts_failed": f"k-hat {joined.k_hat:.2f} for the bowls"}
+    return Chains(joined.u, {}, stats), notes
+
+
+def _sample(density: AbstractDensity, start: Mode, asked: Settings) -> Chains:
+    kw: dict[str, Any] = {
+        "draws": asked.draws, "tune": asked.tune, "chains": asked.chains,
+        "random_seed": asked.random_seed, "target_accept": asked.target_accept,
+    }  # fmt: skip
+    if asked.sampler != "numpyro":
+        return pymc_chains(density, asked.sampler, progressbar=asked.progressbar, **kw)
+    total = (asked.draws + asked.tune) * asked.chains
+    text = f"sampling {asked.chains} chains"
+    with progress_bar(total, text, show=asked.progressbar) as progress:
         return numpyro_nuts(density, start.u, start.cholesky, progress=progress, **kw)
 
 

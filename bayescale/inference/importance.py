@@ -45,10 +45,15 @@ class Weighted:
     ess: float
 
 
-def importance_draws(density: AbstractDensity, mode: Mode, n: int, *, random_seed: int) -> Weighted:
-    """About ``n`` posterior draws, the first proposal being Laplace's at ``mode``."""
+def importance_draws(
+    density: AbstractDensity, mode: Mode, n: int, *, random_seed: int, effort: int = 1
+) -> Weighted:
+    """About ``n`` posterior draws, the first proposal being Laplace's at ``mode``.
+
+    ``effort`` multiplies the evaluations of each round, where a density is cheap.
+    """
     rng = np.random.default_rng(random_seed)
-    each = max(SMALLEST_ROUND, OVERSAMPLING * n // ROUNDS)
+    each = max(SMALLEST_ROUND, effort * OVERSAMPLING * n // ROUNDS)
     proposals = [(mode.u, mode.cholesky)]
     points, log_density = np.empty((0, density.size)), np.empty(0)
     weight, k_hat = np.empty(0), np.inf

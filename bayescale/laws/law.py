@@ -30,12 +30,27 @@ ROLES: dict[str, str] = {
     "shape": "without dimension; 1 (positive) or 0 (real) where the simpler law holds",
     "curvature": "second derivative of the log excess loss in log size, halved",
     "repeats": "how many repetitions are worth something",
+    "optimum": "best value of a hyperparameter, before the powers it moves with",
+    "optimum_power": "power of an input in the best value of a hyperparameter",
+    "batch_power": "the same for the best batch size",
+    "rate_power": "the same for the best learning rate",
+    "batch_coupling": "power of B/B* in the best learning rate",
+    "noise_scale": "batch at which gradient noise matters, as a multiple of the best batch",
+    "price": "curvature of the price of missing an optimum, log loss per squared e-fold",
+    "price_power": "power of an input in such a price",
+    "rise": "exponent of that price far above the optimum",
+    "fall": "exponent of that price far below the optimum",
+    "switch_loss": "effect of a 0/1 attribute on log loss",
+    "switch_optimum": "shift of the log of an optimum by a 0/1 attribute",
+    "switch_power": "change of the best rate's power of N by a 0/1 attribute",
+    "mup_power": "the same by muP, which is made to cancel that power",
 }
 """What a parameter can be. Default priors are looked up by role."""
 
 RESERVED = frozenset(
     "xp chain draw sample family reading point config run sigma nu config_share run_share "
-    "correlation_length noise_slope undertuned_share undertuned_scale".split()
+    "correlation_length noise_slope undertuned_share undertuned_scale price_noise misfit "
+    "misfit_length misfit_at cell_sigma cell cliff cliff_width cliff_N cliff_T cliff_B".split()
 )
 """Names that a fit uses for itself; no input or parameter may carry them."""
 
@@ -130,6 +145,8 @@ class Law:
         ``N0``. A fit sets them to the pivots of its data (`at_scales`).
     reference : str, default ""
         Citation.
+    zero_one : tuple of str, default ()
+        Inputs that are 0 or 1; all others are positive.
 
     Raises
     ------
@@ -158,6 +175,7 @@ class Law:
     response: str = "loss"
     scales: Mapping[str, float] = field(default_factory=dict, hash=False)
     reference: str = ""
+    zero_one: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         inputs = (self.inputs,) if isinstance(self.inputs, str) else tuple(self.inputs)
@@ -198,7 +216,10 @@ class Law:
         if xp is None:
             xp = namespace(*values.values())
             values = {name: as_argument(value) for name, value in values.items()}
-        values.update({f"{name}0": scale for name, scale in self.scales.items()})
+        return self.body(xp, **values, **{f"{name}0": scale for name, scale in self.scales.items()})
+
+    def body(self, xp: Any, **values: Any) -> Any:
+        """The law's function at inputs, parameters and reference scales (``N0``) as they are."""
         if self._takes_xp:  # type: ignore[attr-defined]
             values["xp"] = xp
         return self.mean(**values)

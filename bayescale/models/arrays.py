@@ -38,6 +38,21 @@ class _NumPy:
         starts = np.searchsorted(group, np.arange(n_groups))  # groups are sorted and none is empty
         return np.add.reduceat(x, starts, axis=-1)
 
+    @staticmethod
+    def stop_gradient(x: Any) -> Any:
+        return x
+
+    @staticmethod
+    def normal_log_density(x: Any, covariance: Any) -> Any:
+        """Log density of zero-mean normals, ``(...)``; NaN where a covariance is not one."""
+        try:
+            sign, log_det = np.linalg.slogdet(covariance)
+            square = (x * np.linalg.solve(covariance, x[..., None])[..., 0]).sum(axis=-1)
+        except np.linalg.LinAlgError:
+            return np.full(x.shape[:-1], np.nan)
+        n = x.shape[-1]
+        return np.where(sign > 0, -0.5 * (square + log_det + n * np.log(2 * np.pi)), np.nan)
+
 
 class _Jax:
     """JAX; one draw at a time, batched by ``jax.vmap``."""
@@ -63,6 +78,39 @@ class _Jax:
 
     def group_sum(self, x: Any, group: np.ndarray, n_groups: int) -> Any:
         return self._jax.ops.segment_sum(x, group, n_groups, indices_are_sorted=True)
+
+    def stop_gradient(self, x: Any) -> Any:
+        return self._jax.lax.stop_gradient(x)
+
+    def normal_log_density(self, x: Any, covariance: Any) -> Any:
+        return _jax_normal_log_density()(x, covariance)
+
+
+@cache
+def _jax_normal_log_density() -> Any:
+    """With its derivative written out: one inverse, where tracing a Cholesky factor takes several."""
+    import jax
+    import jax.numpy as jnp
+    from jax.scipy.linalg import cho_solve
+
+    def solved(x: Any, covariance: Any) -> tuple[Any, Any, Any]:
+        root = jnp.linalg.cholesky(covariance)
+        inverse = cho_solve((root, True), jnp.eye(len(x)))
+        pull = inverse @ x
+        log_det = 2.0 * jnp.log(jnp.diagonal(root)).sum()
+        return -0.5 * (x @ pull + log_det + len(x) * np.log(2 * np.pi)), pull, inverse
+
+    @jax.custom_jvp
+    def log_density(x: Any, covariance: Any) -> Any:
+        return solved(x, covariance)[0]
+
+    @log_density.defjvp
+    def derivative(primals: Any, tangents: Any) -> tuple[Any, Any]:
+        value, pull, inverse = solved(*primals)
+        dx, dc = tangents
+        return value, -(pull @ dx) + 0.5 * (pull @ dc @ pull - (inverse * dc).sum())
+
+    return log_density
 
 
 class _PyTensor:

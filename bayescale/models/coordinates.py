@@ -9,7 +9,7 @@ units of an input (`Parameter.of`); nothing here knows a law by name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ def natural_parameters(
     pivot: Mapping[str, np.ndarray],
     typical: np.ndarray,
     xp: Any,
+    *,
+    without: Container[str] = (),
 ) -> dict[str, Any]:
     """Natural parameters of the law, each ``(..., family)``.
 
@@ -36,12 +38,15 @@ def natural_parameters(
         Geometric mean of each input.
     typical : ndarray, (family,)
         Median loss.
+    without : container of str, default ()
+        Parameters that are not asked for and need no value.
     """
     return {
         name: values[name] * np.ones_like(typical)
         if (log_unit := _log_unit(law, name, values, pivot, typical)) is None
         else values[name] * xp.exp(log_unit)
         for name in law.parameters
+        if name not in without
     }
 
 

@@ -98,6 +98,11 @@ class LossModel:
         assert isinstance(self.law, Law)
         return self.law
 
+    @property
+    def named_law(self) -> Law:
+        """The law that a saved fit finds by its name."""
+        return self.fitted_law
+
     def readings(self, runs: xr.Dataset) -> xr.Dataset:
         """The readings that are fitted, as the model sees them, ``(reading,)``."""
         return fitted_readings(runs, self.fitted_law, self.noise)

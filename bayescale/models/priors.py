@@ -157,6 +157,196 @@ UNDERTUNED_SCALE = LogNormal(
     "7 % on average, up to a factor 2, with warm-up and shape.",
 )
 
+OPTIMUM = LogNormal(
+    1.0,
+    1.2,
+    source="Best value of a hyperparameter at the pivot, as a multiple of the geometric mean of "
+    "what was tried: within a factor 7 either way, since sweeps are laid around a guess and the "
+    "guess may be off the grid. Chosen.",
+)
+BATCH_POWER = Normal(
+    0.4,
+    0.35,
+    source="Powers of N and T in the best batch size. T: 0.81 (video DiT 2411.17470), 0.57 "
+    "(StepLaw 2503.04715), 0.82 (GIDD 2512.10858); N: 0.19 (video DiT), 0 (StepLaw, GIDD), 0.47 "
+    "(critical batch of 2410.21676). C^0.33 (DeepSeek 2401.02954) and C^0.41 (Moonlight "
+    "2502.16982) lie between. One prior for both, wide enough for all of them.",
+)
+RATE_POWER = Normal(
+    -0.15,
+    0.35,
+    source="Powers of N and T in the best learning rate. N: -0.71 (StepLaw), -0.16 (video DiT), "
+    "-1/3 (Porian 2406.19146); T: +0.31 (StepLaw), -0.05 (video DiT); C^-0.125 (DeepSeek), "
+    "C^-0.057 (Moonlight). The sign of T's differs between studies, so it stays open.",
+)
+OPTIMUM_POWER = Normal(
+    0.0,
+    0.4,
+    source="Powers of N and T in the best value of any other hyperparameter: nothing is known. "
+    "Chosen.",
+)
+BATCH_COUPLING = Normal(
+    0.4,
+    0.3,
+    source="Power of the batch in the best learning rate: 1 under the linear rule, 0.5 under the "
+    "square-root rule, 0.34 (GIDD 2512.10858).",
+)
+NOISE_SCALE = LogNormal(
+    1.0,
+    1.0,
+    source="Gradient noise scale as a multiple of the best batch: of the same order, since the "
+    "best batch is where noise and the number of updates balance. Chosen width: a factor 5.",
+)
+PRICE = LogNormal(
+    0.01,
+    1.2,
+    source="Log loss per squared e-fold of a miss (second derivative): 1e-3 to 2e-2 in the grid of "
+    "the video DiT (2411.17470, Fig. 4). Chosen width: a factor 7 either way.",
+)
+PRICE_POWER = Normal(
+    0.0, 0.25, source="Drift of that price with N and T: within 0.4 either way. Chosen."
+)
+RISE = LogNormal(
+    0.8,
+    0.7,
+    source="Exponent of the price above the optimum: noise of the iterates grows with the rate "
+    "itself (1) or its square (2), and instability faster. Chosen width: a factor 3 either way.",
+)
+FALL = LogNormal(
+    0.4,
+    0.8,
+    source="Exponent of the price below the optimum: too small a rate is too little training, "
+    "which costs what the exponent of data says, 0.3 to 0.7. Chosen width: a factor 4 either way.",
+)
+SWITCH_LOSS = Normal(
+    0.0,
+    0.05,
+    source="Effect of a 0/1 attribute on log loss: annealing gains 2.45 % (GIDD 2512.10858). "
+    "Chosen: 8 % at most.",
+)
+SWITCH_OPTIMUM = Normal(
+    0.0, 1.0, source="Shift of ln(optimum) by a 0/1 attribute: a factor 5 either way. Chosen."
+)
+SWITCH_POWER = Normal(
+    0.0, 0.3, source="Change of the best rate's power of N by a 0/1 attribute. Chosen."
+)
+MUP_POWER = Normal(
+    0.3,
+    0.2,
+    source="muP is made so that the best rate does not move with width: it takes away what the "
+    "standard parametrisation has, -0.16 to -0.71 (see RATE_POWER); 2505.15270 finds one best "
+    "base rate from width 144 to 1152.",
+)
+PRICE_NOISE = LogNormal(
+    0.15,
+    0.8,
+    source="Noise of badly tuned runs as a share of their price: runs far from the optimum are "
+    "less repeatable, and the bowl describes them less well. Chosen: 4 to 55 %.",
+)
+MISFIT = LogNormal(
+    0.005,
+    1.0,
+    source="Sd of what a loss law misses, smoothly in ln N and ln T, as a share of the loss: laws "
+    "of real tables miss by 0.1 to 3 % (docs/log.md). Chosen width: a factor 5 either way.",
+)
+MISFIT_LENGTH = LogNormal(
+    3.0,
+    0.5,
+    source="E-folds of N or T over which that misfit changes: shorter would be noise, longer "
+    "would be the law's own constants. Chosen: 1.3 to 7.",
+)
+CELL_SIGMA = LogNormal(
+    0.001,
+    1.0,
+    source="Sd of what all runs of one (N, T) share beyond the smooth misfit: order of data, "
+    "shapes, one seed for all. Of the size of seed noise, 0.0002 to 0.005. Chosen.",
+)
+CLIFF = LogNormal(
+    2.0,
+    0.6,
+    source="E-folds above the best learning rate at which half the runs diverge: rates 4 to 16 "
+    "times the best one fail in most sweeps. Chosen.",
+)
+CLIFF_WIDTH = LogNormal(
+    0.3, 0.7, source="E-folds over which divergence goes from rare to common. Chosen."
+)
+CLIFF_POWER = Normal(0.0, 0.3, source="Drift of the cliff with ln N, ln T and ln(B/B*). Chosen.")
+
+SPREAD_OF_POWERS = LogNormal(
+    0.06,
+    0.7,
+    source="Sd of a power of N or T in an optimum between families of one study; between studies "
+    "it is 0.15 to 0.35 (see BATCH_POWER). Chosen.",
+)
+
+LEAST_NEED = LogNormal(
+    0.6,
+    0.6,
+    source="What the smallest batch needs to reach a target, as a multiple of the middle answer: "
+    "1 where all batches are small, 0.5 where the middle one is critical; least squares on twelve "
+    "MLPerf benchmarks give 0.50 to 0.92. Chosen width: a factor 2.7 either way.",
+)
+LEAST_NEED_POWER = Normal(
+    1.0,
+    0.5,
+    source="Power of size in the tokens that a target set at 20 tokens a parameter takes: about 1 by "
+    "construction (0.98 in 2410.21676). Chosen width: targets are set in other ways too.",
+)
+CRITICAL_BATCH_POWER = Normal(
+    0.4,
+    0.4,
+    source="Power of size or length in the critical batch size: 0.47 of N at 20 tokens a parameter "
+    "(2410.21676, 20 % overhead over B = 256; 0.66 by its own four hyperbolas); best batch sizes "
+    "move with T^0.57 to T^0.82 (StepLaw, GIDD). Chosen width.",
+)
+TURN = LogNormal(
+    1.0,
+    0.4,
+    source="How sharply steps against samples turn: 1 for the hyperbola of 1812.06162. Chosen: a "
+    "factor 2 either way.",
+)
+SEED_SIGMA = LogNormal(
+    0.05,
+    1.0,
+    source="Sd between seeds of ln(samples to a target): 0.013 (resnet) to 0.23 (unet3d) in MLPerf's "
+    "reference convergence points.",
+)
+BATCH_SIGMA = LogNormal(
+    0.03,
+    0.8,
+    source="Sd about the curve of what all runs of one batch size share: each was tuned on its own, "
+    "well or less well. Chosen: 1 to 11 %.",
+)
+STRAGGLER_SHARE = LogitNormal(
+    0.03, 1.0, source="Share of runs that are much later or earlier than their like. Chosen."
+)
+STRAGGLER_SCALE = LogNormal(
+    5.0,
+    0.4,
+    low=1.0,
+    source="Spread of stragglers as a multiple of the seeds': one in ten needed 20 epochs where "
+    "nine needed 14 (MLPerf maskrcnn). Chosen: 3 to 9.",
+)
+SPREAD_OF_CRITICAL_BATCH = LogNormal(
+    0.8,
+    0.5,
+    source="Sd between families of ln(B_crit over the middle batch size tried). Batches are tried "
+    "where they are thought worth it: least squares on twelve MLPerf benchmarks give 1.5 to 10, "
+    "sd 0.6. Rounded up.",
+)
+SPREAD_ABOUT_BATCH_LAW = LogNormal(
+    0.12,
+    0.7,
+    source="Sd of ln(B_crit) or ln(T_min) of single families about their law of size: the four "
+    "published hyperbolas lie within 5 % (B_crit) and 8 % (T_min) of theirs (2410.21676). Chosen.",
+)
+SPREAD_OF_SEED_SIGMA = LogNormal(
+    0.6,
+    0.4,
+    source="Sd of ln(sigma) between benchmarks: the seed noise of twelve MLPerf benchmarks spans a "
+    "factor 18. Chosen.",
+)
+
 
 def default_prior(law: Law, name: str) -> Prior:
     """The default prior of one parameter of a law, in the coordinates that `coordinates` states.
@@ -185,6 +375,20 @@ _BY_ROLE = {
     "repeats": REPEATS,
     "curvature": CURVATURE,
     "scale": SCALE_OF_INPUT,
+    "optimum": OPTIMUM,
+    "optimum_power": OPTIMUM_POWER,
+    "batch_power": BATCH_POWER,
+    "rate_power": RATE_POWER,
+    "batch_coupling": BATCH_COUPLING,
+    "noise_scale": NOISE_SCALE,
+    "price": PRICE,
+    "price_power": PRICE_POWER,
+    "rise": RISE,
+    "fall": FALL,
+    "switch_loss": SWITCH_LOSS,
+    "switch_optimum": SWITCH_OPTIMUM,
+    "switch_power": SWITCH_POWER,
+    "mup_power": MUP_POWER,
 }
 
 

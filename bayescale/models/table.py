@@ -67,9 +67,21 @@ def tabulate(
     ``reference`` takes pivots and the typical loss from an earlier fit instead of from this table.
     """
     noise = noise or Noise()
-    scale, shared = noise.scale, noise.shared == "auto"
-    _check(fitted_readings(runs, law), law, scale)
+    check_readings(fitted_readings(runs, law), law, noise.scale)
     flat = fitted_readings(runs, law, noise)
+    return table_of(flat, law, by_family=by_family, noise=noise, reference=reference)
+
+
+def table_of(
+    flat: xr.Dataset,
+    law: Law,
+    *,
+    by_family: bool,
+    noise: Noise,
+    reference: Mapping[str, Any] | None = None,
+) -> Table:
+    """The same from readings that have been picked and checked, ``(reading,)``."""
+    scale, shared = noise.scale, noise.shared == "auto"
     family_names = np.asarray(flat["family"].values).astype(str)
     families = tuple(sorted(set(family_names))) if by_family else ("all",)
     family = (
@@ -88,6 +100,7 @@ def tabulate(
     pivot = reference.get("pivot") or {
         name: np.array([np.exp(np.log(x[family == f]).mean()) for f in range(len(families))])
         for name, x in wanted.items()
+        if name not in law.zero_one
     }
     typical = reference.get("typical")
     if typical is None:
@@ -112,7 +125,8 @@ def fitted_readings(runs: xr.Dataset, law: Law, noise: Noise | None = None) -> x
     return average_neighbours(flat, noise.resolution)
 
 
-def _check(flat: xr.Dataset, law: Law, scale: str | None) -> None:
+def check_readings(flat: xr.Dataset, law: Law, scale: str | None = None) -> None:
+    """`DataError` unless every column that a law needs is there, positive and varied."""
     have = [str(name) for name in flat.data_vars]
     for name in (*law.inputs, law.response, *([scale] if scale else [])):
         if name not in have:
@@ -122,7 +136,8 @@ def _check(flat: xr.Dataset, law: Law, scale: str | None) -> None:
                 f"as_runs(frame, columns={{'{name}': 'their name'}}), or choose a law without it."
             )
         values = np.asarray(flat[name].values, float)
-        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        allowed = (values == 0) | (values == 1) if name in law.zero_one else values > 0
+        bad = np.flatnonzero(~(np.isfinite(values) & allowed))
         if len(bad):
             ids = [str(r) for r in flat["run"].values[bad[:5]]]
             raise DataError(

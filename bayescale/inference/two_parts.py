@@ -1,0 +1,114 @@
+"""A large sweep sampled in two parts: bowls and levels as normal, then the law by NUTS.
+
+`bayescale.models.levels` says why this is the same posterior. The normal approximation of the first
+part is corrected by smoothed importance weights, whose k-hat is the test; where it fails the whole
+density is sampled. Measured on 2,702 runs: a gradient of the whole costs 1.5 ms and a trajectory
+of it 60 to 120 of them, since the law is bent; the second part alone costs a twentieth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayescale.inference.importance import K_HAT_LIMIT
+from bayescale.inference.mode import find_mode
+from bayescale.models.arrays import arrays
+from bayescale.models.density import AbstractDensity
+from bayescale.models.levels import (
+    Bowls,
+    LawOfLevels,
+    Normal,
+    completed_draws,
+    law_of_levels,
+    parts_of,
+)
+from bayescale.models.surface_density import SurfaceDensity
+
+FEWEST_READINGS = 200
+READINGS_A_CELL = 8  # with fewer, the heavy tail of the noise makes a level anything but normal
+
+
+@dataclass(frozen=True)
+class TwoParts:
+    """Draws of the whole, from draws of its law.
+
+    Attributes
+    ----------
+    u : ndarray, (chain, draw, coordinate)
+        In the coordinates of the whole density.
+    misfit : ndarray, (chain, draw, cell)
+    k_hat : float
+        Of the weights that correct the first part.
+    """
+
+    u: np.ndarray
+    misfit: np.ndarray
+    k_hat: float
+
+    @property
+    def usable(self) -> bool:
+        """Whether the weights are those of a proposal that covers its target."""
+        return self.k_hat <= K_HAT_LIMIT
+
+
+def serves(density: AbstractDensity) -> bool:
+    """Whether a density has the two parts, and enough runs for the first to be normal."""
+    if not isinstance(density, SurfaceDensity) or density.cells is None:
+        return False
+    count = np.bincount(density.cells.of_reading)
+    return len(density.table.response) >= FEWEST_READINGS and np.median(count) >= READINGS_A_CELL
+
+
+def first_part(density: SurfaceDensity, random_seed: int) -> tuple[Bowls, Normal, LawOfLevels]:
+    """Bowls and levels as a normal, and the law of the levels that follows."""
+    variables, _ = parts_of(density)
+    bowls = Bowls(density.law, density.table, variables, density)
+    mode = find_mode(bowls, random_seed=random_seed, hold=spreads(bowls))
+    normal = Normal(mode.u, mode.covariance)
+    return bowls, normal, law_of_levels(bowls, normal)
+
+
+def join(
+    density: SurfaceDensity,
+    bowls: Bowls,
+    normal: Normal,
+    law: LawOfLevels,
+    u_law: np.ndarray,
+    random_seed: int,
+) -> TwoParts:
+    """The whole from draws of the law, ``(chain, draw, coordinate)``, weights worked in."""
+    from arviz_stats.base.array import array_stats
+
+    chains, draws = u_law.shape[:2]
+    rng = np.random.default_rng([random_seed, 2])
+    values = law.values(u_law.reshape(chains * draws, -1), arrays("numpy"))
+    u_bowls, misfit, log_weight = completed_draws(law, bowls, normal, values, rng)
+    smoothed, k_hat = array_stats.psislw(-log_weight)
+    weight = np.exp(np.asarray(smoothed) - np.max(smoothed)).reshape(chains, draws)
+    whole = _interleaved(density, bowls, u_bowls, law, u_law.reshape(chains * draws, -1))
+    kept = np.stack([_in_order(w, rng) + i * draws for i, w in enumerate(weight)])
+    return TwoParts(whole[kept], misfit[kept], float(np.asarray(k_hat)))
+
+
+def spreads(density: AbstractDensity) -> np.ndarray:
+    """Coordinates of the spreads of a hierarchy, in which a joint mode is degenerate."""
+    return np.concatenate(
+        [np.full(length, name.endswith("_spread")) for name, length in density.blocks]
+    )
+
+
+def _interleaved(
+    density: SurfaceDensity, bowls: Bowls, u_bowls: np.ndarray, law: LawOfLevels, u_law: np.ndarray
+) -> np.ndarray:
+    """Coordinates of the whole density from those of its parts, ``(sample, coordinate)``."""
+    found = {**bowls.split(u_bowls), **law.split(law.of_priors(u_law, arrays("numpy")))}
+    return np.concatenate([found[name] for name, _ in density.blocks], axis=-1)
+
+
+def _in_order(weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Indices by systematic resampling, in the order of the chain."""
+    n = len(weight)
+    points = (rng.random() + np.arange(n)) / n
+    return np.minimum(np.searchsorted(np.cumsum(weight / weight.sum()), points), n - 1)
