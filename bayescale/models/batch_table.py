@@ -15,7 +15,6 @@ import numpy as np
 import xarray as xr
 
 from bayescale.errors import DataError
-from bayescale.models.rounded import NEVER
 from bayescale.runs import readings
 from bayescale.runs.conversion import NO_LOSS
 
@@ -36,7 +35,8 @@ class Intervals:
     value : ndarray
         The answer, or how far a run came that never reached the target.
     lower, upper : ndarray
-        Logs of the ends of the interval.
+        Logs of the ends of the interval; infinite where a run met the target at its first
+        evaluation, or never.
     step : ndarray
         Distance between evaluations that was used, in the unit of the answer.
     reached : ndarray of bool
@@ -115,12 +115,11 @@ def cells_of(flat: xr.Dataset, batch: str, along: str | None) -> np.ndarray:
 def _as_intervals(
     flat: xr.Dataset, value: np.ndarray, step: np.ndarray, reached: np.ndarray, how: str
 ) -> Intervals:
-    upper = np.log(value)
     before = value - np.maximum(step, EXACT * value)
-    never_before = before < 1e-9 * value  # met at the first look: it may have been met at once
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lower = np.where(never_before, upper - NEVER, np.log(np.where(never_before, 1.0, before)))
-    lower, upper = np.where(reached, lower, upper), np.where(reached, upper, upper + NEVER)
+    at_once = before < 1e-9 * value  # met at the first look: it may have been met at once
+    lower = np.where(at_once, -np.inf, np.log(np.where(at_once, 1.0, before)))
+    lower = np.where(reached, lower, np.log(value))
+    upper = np.where(reached, np.log(value), np.inf)
     return Intervals(flat, value, lower, upper, np.where(reached, step, 0.0), reached, how)
 
 

@@ -35,7 +35,9 @@ class Answers:
     Attributes
     ----------
     lower, upper : ndarray, (bin,)
-        Logs of the ends of the intervals.
+        Logs of the ends of the intervals; an end at infinity is put `NEVER` e-folds away.
+    never : ndarray of bool, (bin,)
+        Bins of runs that did not reach the target: open above.
     count : ndarray, (bin,)
         Runs in each bin.
     cell : ndarray of int, (bin,)
@@ -52,6 +54,7 @@ class Answers:
 
     lower: np.ndarray
     upper: np.ndarray
+    never: np.ndarray
     count: np.ndarray
     cell: np.ndarray
     family: np.ndarray
@@ -71,18 +74,23 @@ def answers_of(
     family: np.ndarray,
     inputs: Mapping[str, np.ndarray],
 ) -> Answers:
-    """Answers of runs as bins; ``lower, upper, cell`` are ``(run,)``, the rest ``(cell,)``."""
+    """Answers of runs as bins; ``lower, upper, cell`` are ``(run,)``, the rest ``(cell,)``.
+
+    Ends may be infinite, not both.
+    """
     order = np.lexsort((upper, lower, cell))
     rows = np.column_stack([cell, lower, upper])[order]
-    new = np.r_[True, (np.diff(rows, axis=0) != 0).any(axis=1)]
+    new = np.r_[True, (rows[1:] != rows[:-1]).any(axis=1)]
     bins = rows[new]
     count = np.diff(np.r_[np.flatnonzero(new), len(rows)]).astype(float)
     of = bins[:, 0].astype(int)
     replicated = bool(np.bincount(cell).max() > 1)
-    centre, width = _levels(bins[:, 1], bins[:, 2], count, of, len(family))
-    return Answers(
-        bins[:, 1], bins[:, 2], count, of, family, dict(inputs), replicated, centre, width
-    )
+    low, high = bins[:, 1], bins[:, 2]
+    at_once, never = np.isneginf(low), np.isposinf(high)
+    low, high = np.where(at_once, high - NEVER, low), np.where(never, low + NEVER, high)
+    seen = np.where(at_once, high, low), np.where(never, low, high)  # the ends that are there
+    centre, width = _levels(low, high, seen, count, of, len(family))
+    return Answers(low, high, never, count, of, family, dict(inputs), replicated, centre, width)
 
 
 def log_interval(lower: Any, upper: Any, xp: Any) -> Any:
@@ -194,23 +202,27 @@ def _tabulated(answers: Answers, sigma: Any, xp: Any) -> tuple[Any, Any]:
 
 
 def _levels(
-    lower: np.ndarray, upper: np.ndarray, count: np.ndarray, cell: np.ndarray, n: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sd of each cell's level given its answers alone, ``(cell, sigma)`` each."""
+    lower: np.ndarray, upper: np.ndarray, seen: tuple[np.ndarray, np.ndarray], count: np.ndarray,
+    cell: np.ndarray, n: int,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Mean and sd of each cell's level given its answers alone, ``(cell, sigma)`` each.
+
+    A cell that is open on one side may lie anywhere there; its level is then looked for within an
+    e-fold, and the law decides.
+    """
     xp = arrays("numpy")
     centre, width = np.zeros((n, len(SIGMAS))), np.zeros((n, len(SIGMAS)))
     for c in range(n):
         mine = cell == c
-        low, high, many = lower[mine], upper[mine], count[mine]
-        low = np.maximum(low, high.min() - NEVER / 2)
-        ends = np.concatenate([low[low > high.min() - 5.0], high[high < low.max() + 5.0]])
+        low, high, many = lower[mine][:, None], upper[mine][:, None], count[mine]
+        ends = np.concatenate([each[mine] for each in seen])
+        away = 0.5 * np.ptp(ends) + (1.0 if (high - low > NEVER - 1.0).all() else 0.0)
         for j, sigma in enumerate(SIGMAS):
-            reach = 6.0 * sigma + 0.5 * np.ptp(ends)
-            level = np.linspace(ends.min() - reach, ends.max() + reach, 4001)
-            log_p = log_run(
-                low[:, None] - level, high[:, None] - level, sigma, TYPICAL_SHARE, TYPICAL_SCALE, xp
+            reach = 6.0 * sigma + away
+            level = np.linspace(ends.min() - reach, ends.max() + reach, 1001)
+            log_p = many @ log_run(
+                low - level, high - level, sigma, TYPICAL_SHARE, TYPICAL_SCALE, xp
             )  # fmt: skip
-            log_p = many @ log_p
             weight = np.exp(log_p - log_p.max())
             weight /= weight.sum()
             centre[c, j] = weight @ level

@@ -332,21 +332,15 @@ def _answers(fitted: Fitted, family: str) -> pd.DataFrame:
     """Answers of a family by batch size and interval."""
     answers, names = fitted.density.answers, fitted.families  # type: ignore[attr-defined]
     mine = answers.family[answers.cell] == names.index(family)
-    never = answers.upper - answers.lower >= 29.0
     table: Any = pd.DataFrame(
-        {"batch_size": answers.inputs[fitted.model.batch][answers.cell],
-         "lower": np.exp(answers.lower), "upper": np.where(
-             never & (answers.lower > 0) & _unreached(fitted), np.inf, np.exp(answers.upper)),
-         "runs": answers.count}
-    )  # fmt: skip
+        {
+            "batch_size": answers.inputs[fitted.model.batch][answers.cell],
+            "lower": np.exp(answers.lower),
+            "upper": np.where(answers.never, np.inf, np.exp(answers.upper)),
+            "runs": answers.count,
+        }
+    )
     return table[mine].reset_index(drop=True)
-
-
-def _unreached(fitted: Fitted) -> np.ndarray:
-    """Bins of runs that never met the target: their upper end lies far above every answer."""
-    answers = fitted.density.answers  # type: ignore[attr-defined]
-    found = fitted.density.intervals  # type: ignore[attr-defined]
-    return answers.upper > np.log(found.value.max()) + 1.0
 
 
 def _place(fitted: Fitted, family: str) -> float | None:
