@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from bayescale.inference.tree import Fitted
 from bayescale.models.batch_table import SAME_UNIT
 from bayescale.predict import check_points, curve, noise
 
-MOST_EXTRA = np.log(1e3)  # e-folds of further tokens that are looked at; beyond, the target is lost
+MOST_EXTRA = np.log(1e3)  # e-folds of further tokens that are looked at; beyond, it is out of reach
+SCANNED = 60
 
 
 @dataclass(frozen=True)
@@ -152,14 +154,8 @@ def _to_a_loss(
     seen = fitted.readings(name if fitted.by_family else None)["batch_size"]
     batch = _sizes(batch_sizes, seen, best)
     target = surface.log_tuned(values, np)
-    low = np.zeros((len(best), len(batch)))  # e-folds of further tokens
-    high = np.full(low.shape, MOST_EXTRA)
-    reached = _loss_at(surface, values, batch, here["T"], high) <= target
-    for _ in range(50):
-        middle = (low + high) / 2
-        enough = _loss_at(surface, values, batch, here["T"], middle) <= target
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    mean = np.where(reached, here["T"] * np.exp(high), np.inf)
+    excess = lambda more: _loss_at(surface, values, batch, here["T"], more) - target  # noqa: E731
+    mean = here["T"] * np.exp(_first_root(excess, (len(best), len(batch))))
     question = "to the loss that " + ", ".join(
         f"{k} = {v:.3g}" for k, v in here.items()
     ) + " reaches with the best batch"  # fmt: skip
@@ -174,6 +170,28 @@ def _loss_at(surface: Any, values: Any, batch: np.ndarray, T: float, more: np.nd
     there = {**values, "T": T * np.exp(more), "batch_size": batch}
     log_tuned, prices = surface.parts(there, np)
     return log_tuned + prices["batch_size"]
+
+
+def _first_root(excess: Any, shape: tuple[int, int]) -> np.ndarray:
+    """E-folds of further tokens after which ``excess`` first comes down to zero; infinite if never.
+
+    The first, since the best batch grows with tokens: far enough on, a small batch is so far off
+    that more tokens do not help.
+    """
+    grid = np.r_[0.0, np.geomspace(1e-4, MOST_EXTRA, SCANNED)]
+    left, found = np.zeros(shape), np.zeros(shape, bool)
+    right = np.zeros(shape)
+    for low, high in pairwise(grid):
+        new = ~found & (excess(np.full(shape, high)) <= 0)
+        left, right = np.where(new, low, left), np.where(new, high, right)
+        found |= new
+        if found.all():
+            break
+    for _ in range(30):
+        middle = (left + right) / 2
+        enough = excess(middle) <= 0
+        left, right = np.where(enough, left, middle), np.where(enough, middle, right)
+    return np.where(found, right, np.inf)
 
 
 def _sizes(given: Any, seen: np.ndarray, critical: np.ndarray) -> np.ndarray:

@@ -152,7 +152,7 @@ def _side_by_side(answers: pd.DataFrame) -> np.ndarray:
     """Factors that set the intervals of one batch size beside each other, ``(row,)``."""
     groups = answers.groupby("batch_size")["batch_size"]
     many, place = groups.transform("size").to_numpy(float), groups.cumcount().to_numpy(float)
-    return np.exp((place - (many - 1) / 2) * np.minimum(0.045, 0.3 / many))
+    return np.exp((place - (many - 1) / 2) * np.minimum(0.04, 0.2 / many))
 
 
 def _together(fitted: Fitted, ci_prob: float, ax: Any) -> Figure:
@@ -246,10 +246,10 @@ def batch_trade_numbers(trade: BatchTrade) -> tuple[pd.DataFrame, str, str]:
     points : DataFrame
         ``batch_size``, ``time``, ``cost``, each with ``_lower`` and ``_upper``, ``recommended``.
     time, cost : str
-        ``"days"`` and ``"gpu_hours"`` (or ``"money"``), else ``"steps"`` and tokens.
+        ``"days"`` and ``"gpu_hours"``, else ``"steps"`` and tokens.
     """
     time = "days" if "days" in trade.table else "steps"
-    cost = next(c for c in ("money", "gpu_hours", amount_of(trade.needs)) if c in trade.table)
+    cost = "gpu_hours" if "gpu_hours" in trade.table else amount_of(trade.needs)
     out = {"batch_size": trade.table["batch_size"]}
     for ours, theirs in (("time", time), ("cost", cost)):
         out |= {f"{ours}{end}": trade.table[f"{theirs}{end}"] for end in ("", "_lower", "_upper")}
@@ -275,16 +275,16 @@ def batch_trade(trade: BatchTrade, *, ax: Any = None) -> Figure:
     points: Any = found
     figure, axes, ours = style.canvas(ax, 1, size=(7.2, 4.8))
     axis, colour, other = axes[0], style.COLOURS[0], style.COLOURS[1]
-    words = {"gpu_hours": "GPU-hours", "money": "money"}
-    style.dress(axis, x=words.get(cost, cost), y=time)
+    named = "GPU-hours" if cost == "gpu_hours" else cost
+    style.dress(axis, x=named, y=time)
     axis.plot(points["cost"], points["time"], color=colour, linewidth=1.2, zorder=2)
     for row in points.to_dict("records"):
         best = row["recommended"]
         ink = other if best else colour
-        axis.plot([row["cost_lower"], row["cost_upper"]], [row["time"]] * 2, color=ink,
-                  linewidth=1.6, alpha=0.45, zorder=3)  # fmt: skip
-        axis.plot([row["cost"]] * 2, [row["time_lower"], row["time_upper"]], color=ink,
-                  linewidth=1.6, alpha=0.45, zorder=3)  # fmt: skip
+        wide = {"color": ink, "linewidth": 1.6, "alpha": 0.45, "zorder": 3}
+        right, top = (min(row[f"{k}_upper"], 100 * row[k]) for k in ("cost", "time"))  # if infinite
+        axis.plot([row["cost_lower"], right], [row["time"]] * 2, **wide)
+        axis.plot([row["cost"]] * 2, [row["time_lower"], top], **wide)
         axis.plot(row["cost"], row["time"], "o", color=ink, markersize=8 if best else 5,
                   markeredgecolor="white", zorder=4)  # fmt: skip
         axis.annotate(
@@ -308,13 +308,14 @@ def batch_trade(trade: BatchTrade, *, ax: Any = None) -> Figure:
             style.line_handle(style.GREY, f"deadline: {limit:g} days", linestyle=(0, (4, 2)))
         )
     for which, ours_, scale in (("x", "cost", axis.set_xlim), ("y", "time", axis.set_ylim)):
-        low, high = points[f"{ours_}_lower"].min(), points[f"{ours_}_upper"].max()
+        ends = points[[f"{ours_}_lower", ours_, f"{ours_}_upper"]].to_numpy()
+        ends = ends[np.isfinite(ends)]
+        low, high = ends.min(), ends.max()
         if which == "y" and limit is not None:
             low, high = min(low, limit), max(high, limit)
         scale(low / 1.12, high * 1.25)
         style.log_axis(axis, which, "T")
-    named = {"gpu_hours": "GPU-hours", "money": "money"}.get(cost, cost)
-    title = f"{time.capitalize()} against {named}: a larger batch is sooner and dearer"
+    title = f"{time.capitalize()} against {named}, by batch size"
     style.headline(figure, ours, axis, title, trade.warning)
     style.legend(figure, ours, axis, handles)
     return figure
