@@ -18,6 +18,7 @@ import xarray as xr
 
 from bayescale.answers import Answer, interval, percent
 from bayescale.errors import DataError, SpecError
+from bayescale.inference.curve import mean_loss
 from bayescale.inference.tree import Fitted, opened
 from bayescale.laws.cost import Cost, cost_from_runs
 from bayescale.predict import check_points, decades_beyond_flops
@@ -48,14 +49,9 @@ class Spending:
     others: Mapping[str, float] | None = None
 
     @cached_property
-    def parameters(self) -> dict[str, np.ndarray]:
-        """The law's parameters, ``(sample, 1)``."""
-        return {k: v[:, None] for k, v in self.fitted.parameters(self.family).items()}
-
-    @property
     def n_samples(self) -> int:
         """Number of posterior draws."""
-        return len(next(iter(self.parameters.values())))
+        return len(next(iter(self.fitted.parameters(self.family).values())))
 
     def tokens(self, size: np.ndarray, flops: np.ndarray) -> np.ndarray:
         """Training tokens that the budget leaves, NaN where serving alone exceeds it."""
@@ -69,10 +65,9 @@ class Spending:
         inputs: dict[str, Any] = {"N": size, "T": tokens, **(self.others or {})}
         if "flops" in self.fitted.law.inputs:
             inputs["flops"] = self.cost.flops(size, tokens)
-        inputs = {k: inputs[k] for k in self.fitted.law.inputs}
+        inputs = {k: inputs[k] for k in self.fitted.law.inputs if k in inputs}
         with np.errstate(all="ignore"):
-            out = self.fitted.law(xp=np, **inputs, **self.parameters)
-        return np.broadcast_to(out, np.broadcast_shapes(out.shape, (self.n_samples, 1)))
+            return mean_loss(self.fitted, inputs, self.family)
 
     def loss_on_budget(self, size: np.ndarray, flops: np.ndarray) -> np.ndarray:
         """Loss of a size when the rest of the budget goes into tokens; inf where none is left."""
@@ -160,7 +155,8 @@ def spending(
             f"A plan chooses N and T, and the law `{fitted.law.name}` is a function of "
             f"{', '.join(fitted.law.inputs)}. Fit a law of both, such as law='additive'."
         )
-    free = inputs - {"N", "T", "flops"} - set(others)
+    tuned = set(fitted.surface.hyperparameters) if fitted.surface is not None else set()
+    free = inputs - {"N", "T", "flops"} - tuned - set(others)
     if free:
         raise SpecError(
             f"The law `{fitted.law.name}` also depends on "

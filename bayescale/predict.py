@@ -18,6 +18,7 @@ import xarray as xr
 
 from bayescale.answers import Answer, interval, percent, si
 from bayescale.errors import DataError, ExtrapolationWarning
+from bayescale.inference.curve import mean_loss, misfit_paths, total_price
 from bayescale.inference.tree import Fitted, opened
 
 FAR_DECADES = 3.0  # beyond this a forecast carries a warning; chosen
@@ -125,7 +126,8 @@ def predict(
         From `bayescale.fit`.
     at : mapping of array_like, (point,)
         The law's inputs by name (``N`` parameters, ``T`` tokens, ...), and ``family`` where the
-        fit tells families apart. Scalars are broadcast.
+        fit tells families apart. Scalars are broadcast. Hyperparameters may be left out: they are
+        then at their best, which each draw knows for itself.
     kind : {"response", "mean"}, default "response"
         A new run with its noise, or the mean curve. Compare runs with the first: the second is
         narrower and is not a forecast of a run.
@@ -179,7 +181,8 @@ def points_of(
     given = {str(k): np.atleast_1d(np.asarray(at[k])) for k in at}
     if "flops" in fitted.law.inputs and "flops" not in given and {"N", "T"} <= set(given):
         given["flops"] = 6.0 * given["N"].astype(float) * given["T"].astype(float)
-    missing = [name for name in fitted.law.inputs if name not in given]
+    free = fitted.surface.hyperparameters if fitted.surface is not None else ()
+    missing = [name for name in fitted.law.inputs if name not in given and name not in free]
     if missing:
         raise DataError(
             f"`at` lacks {', '.join(f'`{m}`' for m in missing)}; the law `{fitted.law.name}` takes "
@@ -190,13 +193,15 @@ def points_of(
     except ValueError:
         lengths = ", ".join(f"{k}: {len(v)}" for k, v in given.items())
         raise DataError(f"The columns of `at` differ in length ({lengths}).") from None
-    points = {}
-    for name in fitted.law.inputs:
+    points, zero_one = {}, fitted.law.zero_one
+    for name in (n for n in fitted.law.inputs if n in given):
         x = np.broadcast_to(given[name].astype(float), size)
-        bad = np.flatnonzero(~(np.isfinite(x) & (x > 0)))
+        allowed = (x == 0) | (x == 1) if name in zero_one else x > 0
+        bad = np.flatnonzero(~(np.isfinite(x) & allowed))
         if len(bad):
+            wanted = "0 or 1" if name in zero_one else "positive"
             raise DataError(
-                f"`at` has {name} = {x[bad[0]]:g} at point {bad[0]}; it must be positive."
+                f"`at` has {name} = {x[bad[0]]:g} at point {bad[0]}; it must be {wanted}."
             )
         points[name] = x.copy()
     names = given.get("family", np.array([family]) if family else None)
@@ -207,16 +212,11 @@ def points_of(
 
 
 def curve(fitted: Fitted, points: Mapping[str, np.ndarray], families: np.ndarray) -> np.ndarray:
-    """The law at each point for each draw, ``(sample, point)``."""
+    """The mean loss at each point for each draw, ``(sample, point)``."""
     columns: list[np.ndarray | None] = [None] * len(families)
     for name in dict.fromkeys(families):
         index = np.flatnonzero(families == name)
-        parameters = {k: v[:, None] for k, v in fitted.parameters(name).items()}
-        here = {k: v[index][None, :] for k, v in points.items()}
-        loss = np.broadcast_to(
-            fitted.law(xp=np, **here, **parameters),
-            (len(next(iter(parameters.values()))), len(index)),
-        )
+        loss = mean_loss(fitted, {k: v[index][None, :] for k, v in points.items()}, name)
         for i, k in enumerate(index):
             columns[k] = loss[:, i]
     return np.stack(columns, axis=1)  # type: ignore[arg-type]
@@ -227,8 +227,40 @@ def noise(
 ) -> np.ndarray:
     """Noise of a new run, in log loss, ``(sample, point)``; independent between points."""
     rng = np.random.default_rng(random_seed)
+    if fitted.surface is not None:
+        return _noise_of_surface(fitted, points, families, rng)
     if hasattr(fitted.model, "noise_of_runs"):
         return np.stack([fitted.model.noise_of_runs(fitted, f, rng) for f in families], axis=1)
+    return _noise_of_law(fitted, points, families, rng)
+
+
+def _noise_of_surface(
+    fitted: Fitted, points: Mapping[str, np.ndarray], families: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Student-t that widens with the price, and what all runs of a new cell share."""
+    out = np.empty((len(fitted.draws("sigma", families[0])), len(families)))
+    for name in dict.fromkeys(families):
+        index = np.flatnonzero(families == name)
+        here = {k: v[index][None, :] for k, v in points.items()}
+        price = total_price(fitted, here, name)
+        sigma, nu = fitted.draws("sigma", name)[:, None], fitted.draws("nu", name)[:, None]
+        scale = np.sqrt(sigma**2 + (fitted.draws("price_noise", name)[:, None] * price) ** 2)
+        z = rng.standard_normal((len(out), len(index)))
+        out[:, index] = scale * z / np.sqrt(rng.chisquare(nu, z.shape) / nu)
+        paths = misfit_paths(fitted, name)
+        if paths is not None and paths.cell_sigma is not None:
+            place = np.stack([np.log(here[a][0]) for a in paths.cells.axes], axis=-1)
+            _, cell = np.unique(place, axis=0, return_inverse=True)
+            cell = cell.reshape(-1)
+            own = paths.cell_sigma * rng.standard_normal((len(out), cell.max() + 1))
+            known, _ = paths.at_cells(place)  # a cell with runs has its level already
+            out[:, index] += np.where(known, 0.0, own[:, cell])
+    return out
+
+
+def _noise_of_law(
+    fitted: Fitted, points: Mapping[str, np.ndarray], families: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     model = fitted.model.noise
     out = []
     for k, name in enumerate(families):

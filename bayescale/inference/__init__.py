@@ -130,9 +130,10 @@ def fit(
         "versions": {p: version(p) for p in ("bayescale", "numpyro", "jax", "pymc", "xarray")},
         "priors_used": {v.name: str(v.prior) for v in density.variables},
     }  # fmt: skip
-    latents = density.completed(
-        _as_density_has_them(density, values), np.random.default_rng([random_seed, LATENTS])
-    )
+    latents = chains_out.latents
+    if latents is None:
+        rng = np.random.default_rng([random_seed, LATENTS])
+        latents = density.completed(_as_density_has_them(density, values), rng)
     return build_tree(density, model, runs, values, chains_out.stats, record, latents)
 
 
@@ -223,7 +224,8 @@ def _in_two_parts(density: SurfaceDensity, asked: Settings) -> tuple[Chains | No
     notes["k_hat_bowls"] = joined.k_hat
     if not joined.usable:
         return None, {"two_parts_failed": f"k-hat {joined.k_hat:.2f} for the bowls"}
-    return Chains(joined.u, {}, stats), notes
+    latents = {"misfit_at": (("cell",), joined.misfit)}
+    return Chains(joined.u, {}, stats, latents), notes
 
 
 def _sample(density: AbstractDensity, start: Mode, asked: Settings) -> Chains:

@@ -60,7 +60,7 @@ def importance_draws(
     evaluate = many_densities(density)
     for _ in range(ROUNDS):
         if len(points):
-            proposals.append(_refit(points, weight, *proposals[-1]))
+            proposals.append(moments(points, weight, *proposals[-1]))
         centre, cholesky = proposals[-1]
         radius = np.sqrt(PROPOSAL_TAIL / rng.chisquare(PROPOSAL_TAIL, (each, 1)))
         new = centre + (rng.standard_normal((each, density.size)) * radius) @ cholesky.T
@@ -90,7 +90,7 @@ def _weights(
     return weight / weight.sum(), float(np.asarray(k_hat))
 
 
-def _refit(
+def moments(
     points: np.ndarray, weight: np.ndarray, centre: np.ndarray, cholesky: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean and covariance, drawn towards the last proposal where few draws carry them."""

@@ -35,11 +35,15 @@ class Chains:
     named : dict of ndarray, (chain, draw, ...)
         From samplers that work on the PyMC model.
     stats : dict of ndarray, (chain, draw)
+    latents : dict or None
+        What the likelihood integrates out, where it has been drawn already: name to dims after
+        chain and draw, and draws.
     """
 
     u: np.ndarray | None
     named: dict[str, np.ndarray]
     stats: dict[str, np.ndarray]
+    latents: dict[str, tuple[tuple[str, ...], np.ndarray]] | None = None
 
 
 def numpyro_nuts(

@@ -20,6 +20,7 @@ import xarray as xr
 
 from bayescale.errors import DataError, SpecError
 from bayescale.laws import Law, names
+from bayescale.laws.surface import Surface
 from bayescale.models import model_from_spec
 from bayescale.models.density import AbstractDensity
 
@@ -117,6 +118,11 @@ class Fitted:
             return ""
         strength = "FAILED FIT, do not use" if not self.ok else "Warning"
         return f"{strength}: " + " ".join(self.spec["messages"])
+
+    @property
+    def surface(self) -> Surface | None:
+        """The surface of a model with hyperparameters; None for others."""
+        return getattr(self.model, "surface", None)
 
     @cached_property
     def runs(self) -> xr.Dataset:

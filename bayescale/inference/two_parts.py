@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayescale.inference.importance import K_HAT_LIMIT
+from bayescale.inference.importance import K_HAT_LIMIT, moments
 from bayescale.inference.mode import find_mode
 from bayescale.models.arrays import arrays
 from bayescale.models.density import AbstractDensity
@@ -22,11 +22,13 @@ from bayescale.models.levels import (
     Normal,
     completed_draws,
     law_of_levels,
+    log_density_ratio,
     parts_of,
 )
 from bayescale.models.surface_density import SurfaceDensity
 
 FEWEST_READINGS = 200
+REFINEMENTS, REFINING_DRAWS = 2, 1500  # the mean of a bowl's exponents is not their mode
 READINGS_A_CELL = 8  # with fewer, the heavy tail of the noise makes a level anything but normal
 
 
@@ -58,7 +60,8 @@ def serves(density: AbstractDensity) -> bool:
     if not isinstance(density, SurfaceDensity) or density.cells is None:
         return False
     count = np.bincount(density.cells.of_reading)
-    return len(density.table.response) >= FEWEST_READINGS and np.median(count) >= READINGS_A_CELL
+    many = len(density.table.response) >= FEWEST_READINGS
+    return many and bool(np.median(count) >= READINGS_A_CELL)
 
 
 def first_part(density: SurfaceDensity, random_seed: int) -> tuple[Bowls, Normal, LawOfLevels]:
@@ -67,7 +70,19 @@ def first_part(density: SurfaceDensity, random_seed: int) -> tuple[Bowls, Normal
     bowls = Bowls(density.law, density.table, variables, density)
     mode = find_mode(bowls, random_seed=random_seed, hold=spreads(bowls))
     normal = Normal(mode.u, mode.covariance)
+    for i in range(REFINEMENTS):
+        normal = _refined(bowls, normal, np.random.default_rng([random_seed, 3, i]))
     return bowls, normal, law_of_levels(bowls, normal)
+
+
+def _refined(bowls: Bowls, normal: Normal, rng: np.random.Generator) -> Normal:
+    """The normal with the mean and covariance that weighted draws of it have."""
+    root = np.linalg.cholesky(normal.covariance)
+    u = normal.mean + rng.standard_normal((REFINING_DRAWS, len(normal.mean))) @ root.T
+    log_weight = log_density_ratio(bowls, normal, u)
+    weight = np.exp(log_weight - log_weight.max())
+    mean, root = moments(u, weight / weight.sum(), normal.mean, root)
+    return Normal(mean, root @ root.T)
 
 
 def join(

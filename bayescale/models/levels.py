@@ -15,7 +15,6 @@ normal approximation of the first factor left out, draw by draw.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -209,12 +208,12 @@ def completed_draws(
     bowl = normal.mean[:-n] + c @ slope
     bowl = bowl + rng.standard_normal(bowl.shape) @ np.linalg.cholesky(rest).T
     u = np.concatenate([bowl, normal.mean[-n:] + c], axis=-1)
-    return u, level - expected, _log_weight(bowls, normal, u)
+    return u, level - expected, log_density_ratio(bowls, normal, u)
 
 
-def _log_weight(bowls: Bowls, normal: Normal, u: np.ndarray) -> np.ndarray:
+def log_density_ratio(bowls: Bowls, normal: Normal, u: np.ndarray) -> np.ndarray:
+    """Log density of `Bowls` minus that of its normal approximation, up to a constant."""
     step = max(1, int(2e6 / len(bowls.table.response)))
     exact = np.concatenate([bowls.log_density(u[i : i + step]) for i in range(0, len(u), step)])
     away = np.linalg.solve(np.linalg.cholesky(normal.covariance), (u - normal.mean).T)
-    size = len(normal.mean)
-    return exact + 0.5 * (away * away).sum(axis=0) + 0.5 * size * math.log(2 * math.pi)
+    return exact + 0.5 * (away * away).sum(axis=0)
