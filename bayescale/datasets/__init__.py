@@ -2,7 +2,8 @@
 
 ``names()`` lists them, ``load("chinchilla")`` gives runs ready to fit, ``frame("chinchilla")`` the
 table as it stands, ``info("chinchilla")`` what is known about it. ``papers()`` and ``paper(name)``
-give tables of numbers printed in papers. ``simulate()`` draws runs whose truth is known.
+give tables of numbers printed in papers. ``simulate()`` draws runs whose truth is known, ``simulate_sweep()`` those
+of a hyperparameter sweep.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from bayescale.datasets.catalogue import (
     papers,
     published,
 )
+from bayescale.datasets.simulated_sweep import simulate_sweep
 from bayescale.datasets.simulation import simulate
 
 __all__ = [
@@ -29,4 +31,5 @@ __all__ = [
     "papers",
     "published",
     "simulate",
+    "simulate_sweep",
 ]

@@ -95,10 +95,11 @@ def _truth(law: Law, params: Mapping[str, Any] | None) -> dict[str, dict[str, fl
         constants = published("chinchilla")["Besiroglu et al. 2024"]
         params = {name: constants[name] for name in law.parameters}
     families = dict(params) if _has_families(params) else {"all": params}
-    return {str(name): _checked(law, name, each) for name, each in families.items()}
+    return {str(name): checked_parameters(law, name, each) for name, each in families.items()}
 
 
-def _checked(law: Law, family: str, params: Any) -> dict[str, float]:
+def checked_parameters(law: Law, family: str, params: Any) -> dict[str, float]:
+    """Every parameter of a law as a number, or one error that names what is missing or unknown."""
     given = set(params) if isinstance(params, Mapping) else set()
     lacking = [name for name in law.parameters if name not in given]
     extra = sorted(given - set(law.parameters))
