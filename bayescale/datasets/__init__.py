@@ -2,8 +2,8 @@
 
 ``names()`` lists them, ``load("chinchilla")`` gives runs ready to fit, ``frame("chinchilla")`` the
 table as it stands, ``info("chinchilla")`` what is known about it. ``papers()`` and ``paper(name)``
-give tables of numbers printed in papers. ``simulate()`` draws runs whose truth is known, ``simulate_sweep()`` those
-of a hyperparameter sweep.
+give tables of numbers printed in papers. ``simulate()`` draws runs whose truth is known, and
+``simulate_sweep()`` those of a hyperparameter sweep.
 """
 
 from __future__ import annotations

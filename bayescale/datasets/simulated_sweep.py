@@ -1,4 +1,4 @@
-"""Hyperparameter sweeps whose truth is known: L(N, T, B, eta) with all that goes wrong in real ones.
+"""Hyperparameter sweeps of known truth: L(N, T, B, eta) with all that goes wrong in real ones.
 
 Noise has heavy tails and grows with the price of a miss; the runs of a cell share a level; rates
 far above the best diverge; tables lose their worst runs; and grids are laid around a guess, which
