@@ -57,6 +57,13 @@ def misfit(fitted: Fitted, inputs: Mapping[str, Any], family: str | None = None)
 
 def misfit_paths(fitted: Fitted, family: str | None = None) -> Paths | None:
     """Misfit functions of one family, one a draw; None where the model has none."""
+    key = f"misfit paths of {family}"
+    if key not in fitted.kept:
+        fitted.kept[key] = _misfit_paths(fitted, family)
+    return fitted.kept[key]
+
+
+def _misfit_paths(fitted: Fitted, family: str | None) -> Paths | None:
     density = fitted.density
     cells = getattr(density, "cells", None)
     if fitted.surface is None or cells is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,15 @@ def build_tree(
 class Fitted:
     """A fit opened for use: the law, its parameters as draws, and where the data lie.
 
-    Everything after inference (predict, plan, check, plots) reads a fit through this.
+    Everything after inference (predict, plan, check, plots) reads a fit through this. ``kept`` holds
+    what is computed once and asked for many times, such as misfit paths.
     """
 
     tree: xr.DataTree
     law: Law
     model: Any
     spec: dict[str, Any]
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def families(self) -> tuple[str, ...]:

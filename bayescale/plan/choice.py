@@ -11,6 +11,10 @@ from bayescale.frontier import Spending
 from bayescale.predict import check_points
 
 CURVE = 161  # sizes on the loss curve of a plan
+COARSE, FINE = (
+    81,
+    17,
+)  # sizes at which the expected loss is looked at: everywhere, then at its least
 
 
 def best_of_draws(
@@ -49,7 +53,9 @@ def least_expected(spend: Spending, budget: np.ndarray, sizes: list[float]) -> f
         expected = spend.loss_on_budget(grid[None, :], budget[:, None]).mean(axis=0)
         return float(grid[np.argmin(expected)])
     low, high = (np.median(x) for x in spend.size_range(budget))
-    log_size = np.linspace(low, high, 4 * CURVE)
+    coarse = np.linspace(low, high, COARSE)
+    near = int(np.clip(np.argmin(_expected_loss(spend, coarse, budget)), 1, COARSE - 2))
+    log_size = np.linspace(coarse[near - 1], coarse[near + 1], FINE)
     expected = _expected_loss(spend, log_size, budget)
     i = int(np.clip(np.argmin(expected), 1, len(log_size) - 2))
     x, y = log_size[i - 1 : i + 2], expected[i - 1 : i + 2]
