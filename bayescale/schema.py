@@ -135,6 +135,10 @@ FIELDS: dict[str, Field] = {field.name: field for field in _FIELDS}
 STATUSES: tuple[str, ...] = ("done", "diverged", "censored")
 """Every run ends as one of these. Diverged and censored runs are kept, and not fitted."""
 
+SWEPT = "rates and batches of a grid: they have a law of their own"
+"""The reason under which a sweep sets runs at other rates and batches aside: a law of size and data
+alone must not see them, a model with hyperparameters fits them."""
+
 STATUS_SYNONYMS: dict[str, str] = {
     word: status
     for status, words in {

@@ -13,6 +13,7 @@ from bayescale.errors import DataError
 from bayescale.laws import Law
 from bayescale.laws.surface import BATCH, RATE, Surface
 from bayescale.models.table import fitted_readings
+from bayescale.schema import SWEPT
 
 MOST_STEPS = 3e6  # optimiser steps of a run; beyond, the batch is counted in something else
 LARGEST_RATE = 0.3  # of adaptive optimisers; chosen, ten times what any table here holds
@@ -20,8 +21,8 @@ WORDS = {BATCH: "batch size", RATE: "learning rate"}
 
 
 def last_readings(runs: xr.Dataset, law: Law) -> xr.Dataset:
-    """The last fitted reading of each run, ``(reading,)``."""
-    flat = fitted_readings(runs, law)
+    """The last fitted reading of each run, ``(reading,)``; runs of rate sweeps take part."""
+    flat = fitted_readings(with_swept(runs), law)
     if "T" not in flat:
         return flat
     _, run = np.unique(np.asarray(flat["trajectory"].values).astype(str), return_inverse=True)
@@ -30,6 +31,18 @@ def last_readings(runs: xr.Dataset, law: Law) -> xr.Dataset:
     order = np.lexsort((np.asarray(flat["T"].values, float), run))
     last = order[np.r_[run[order][1:] != run[order][:-1], True]]
     return flat.isel(reading=np.sort(last))
+
+
+def with_swept(runs: xr.Dataset) -> xr.Dataset:
+    """The table with runs that were set aside for their rates and batches taken in again."""
+    if "reason" not in runs or "fitted" not in runs:
+        return runs
+    swept = runs["reason"].values.astype(str) == SWEPT
+    if not swept.any():
+        return runs
+    taken = runs["fitted"].values | (swept & np.isfinite(runs["loss"].values))
+    reason = np.where(swept, "", runs["reason"].values.astype(str))
+    return runs.assign(fitted=(runs["fitted"].dims, taken), reason=(runs["reason"].dims, reason))
 
 
 def check_sweep(flat: xr.Dataset, runs: xr.Dataset, surface: Surface, *, trust_units: bool) -> None:
