@@ -8,15 +8,17 @@ Pass ``ax=`` (one Axes a panel) to draw into a figure of your own. The numbers h
 from __future__ import annotations
 
 from bayescale.plots.batch import batch, batch_trade
+from bayescale.plots.bowls import bowls
 from bayescale.plots.decision import plan
 from bayescale.plots.fan import forecast
 from bayescale.plots.growth import frontier
+from bayescale.plots.optimum import optimum
 from bayescale.plots.posterior import exponents
 from bayescale.plots.scatter import residuals
 from bayescale.plots.slices import isoflop
 from bayescale.plots.surface import law
 
 __all__ = [
-    "batch", "batch_trade", "exponents", "forecast", "frontier", "isoflop", "law", "plan",
-    "residuals",
+    "batch", "batch_trade", "bowls", "exponents", "forecast", "frontier", "isoflop", "law",
+    "optimum", "plan", "residuals",
 ]  # fmt: skip

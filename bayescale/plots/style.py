@@ -245,7 +245,8 @@ def size_bar(figure: Figure, axes: Sequence[Axes], cmap: Any, norm: Any, name: s
     ticks = log_ticks(norm.vmin, norm.vmax)
     bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
     bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.set_yticklabels([_power(t) if name == "flops" else counted(t) for t in ticks])
+    shown = {"flops": _power, "learning_rate": "{:.6g}".format}.get(name, counted)
+    bar.ax.set_yticklabels([shown(t) for t in ticks])
     bar.ax.tick_params(labelsize=SMALL, width=0.6)
     bar.outline.set_visible(False)  # type: ignore[union-attr]
     bar.set_label(axis_label(name), fontsize=9, color=INK)
