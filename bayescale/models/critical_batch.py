@@ -168,8 +168,7 @@ class CriticalBatchModel:
             f"CriticalBatchModel: {law.formula}",
             "  answers: intervals (answer - interval, answer]; runs that never reached the target "
             "lie above",
-            "  noise of ln answer: Normal(0, sigma) between seeds with a share of stragglers, "
-            "Normal(0, cell_sigma) between batch sizes",
+            f"  noise {self.noise_text}",
             "  priors (T_min in multiples of the typical answer, B_crit of the middle batch size):",
         ]
         names = [*law.parameters, *NOISE]
@@ -183,6 +182,14 @@ class CriticalBatchModel:
     def smallest_need(self, values: Mapping[str, Any], at: float | None = None) -> Any:
         """``T_min`` from draws of the law's parameters, at ``along = at``."""
         return power_or_constant("T_min", {**values, str(self.along): at}, self.along)
+
+    @property
+    def noise_text(self) -> str:
+        """The noise as a phrase."""
+        return (
+            "of ln answer: Normal(0, sigma) between seeds with a share of stragglers, "
+            "Normal(0, cell_sigma) between batch sizes"
+        )
 
     @property
     def answer_text(self) -> str:

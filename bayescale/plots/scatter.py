@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
+from bayescale.errors import SpecError
 from bayescale.inference.pointwise import values_of
 from bayescale.inference.tree import Fitted
 from bayescale.models.arrays import arrays
@@ -36,6 +37,11 @@ def residuals_numbers(fit: xr.DataTree | Fitted) -> pd.DataFrame:
         the say of the reading's configuration, about 1 in the middle, near 0 for an accident.
     """
     fitted = as_fitted(fit)
+    if fitted.spec["model"]["kind"] == "critical_batch":
+        raise SpecError(
+            "Answers of this fit are intervals and have no residuals; plots.batch(fit) shows them "
+            "with the curve, and check(fit).plot() where they lie in their forecasts."
+        )
     density, xp = fitted.density, arrays("numpy")
     posterior = fitted.tree["posterior"].dataset
     total = posterior.sizes["chain"] * posterior.sizes["draw"]

@@ -34,6 +34,8 @@ MEANINGS = {
 }
 
 CAPTIONS = {
+    "batch": "What the target takes against batch size. A bar is where an answer lies, between two "
+    "evaluations; the critical batch size takes twice what the smallest batch does.",
     "plan": "What each size would reach on the budget. Green: sizes that cost less than 0.2 % of "
     "expected loss. The bar is the interval of the best size.",
     "forecast": "The forecast: readings, points with intervals, and a path to them from the middle "
@@ -145,6 +147,9 @@ def figures(
     """Every plot that this law has, with a caption that says what to look for."""
     from bayescale import plots
 
+    if fitted.spec["model"]["kind"] == "critical_batch":
+        drawn = [("batch", plots.batch(fitted, ci_prob=ci_prob))]
+        return Section("Figures", "".join(picture(f, CAPTIONS[name]) for name, f in drawn))
     inputs = set(fitted.law.inputs)
     sized = {"N", "T"} <= inputs or {"N", "flops"} <= inputs
     free = inputs - {"N", "T", "flops"}
@@ -169,7 +174,8 @@ def model(fitted: Fitted) -> Section:
     if law.reference:
         body.append(f'<p class="quiet">{escape(law.reference)}</p>')
     scales = ", ".join(f"{k}0 = {_amount(k, v)}" for k, v in law.scales.items())
-    body.append(f"<p>Noise: {escape(fitted.model.noise.describe())}.</p>")
+    noise = getattr(fitted.model, "noise_text", None) or fitted.model.noise.describe()
+    body.append(f"<p>Noise: {escape(noise)}.</p>")
     body.append(f"<p>Families: {escape(pooling_text(fitted.model.family))}.</p>")
     if scales:
         body.append(f"<p>Reference scales: {escape(scales)}.</p>")

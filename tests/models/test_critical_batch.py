@@ -142,6 +142,15 @@ def test_prediction_gives_samples_and_steps_in_words(fit):
     assert row.lower < truth < row.upper and row.upper / row.lower < 2
 
 
+def test_a_report_shows_the_curve_and_other_verbs_say_why_not(fit, tmp_path):
+    page = bs.report(fit, tmp_path / "fit.html", check=bs.check(fit)).read_text(encoding="utf-8")
+    assert "What the target takes against batch size" in page and "stragglers" in page
+    with pytest.raises(SpecError, match="Answers of this fit are intervals"):
+        bs.plots.residuals(fit)
+    with pytest.raises(SpecError, match="A plan chooses N and T"):
+        bs.plan(fit, budget_flops=1e20)
+
+
 def test_check_passes_a_good_fit_and_names_a_batch_size_that_was_tuned_badly(fit):
     check = bs.check(fit)
     assert check.status == "PASS", check.text
