@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.optimize import minimize
 
 import bayescale as bs
+from bayescale.laws.optimum import bowl as package_bowl
 from benchmarks.hyperparameters import baselines as methods
 from benchmarks.hyperparameters import metrics, steplaw, study, subsets
 from benchmarks.hyperparameters.cell_bowl import CellBowl, OwnBowls, bowl, fit_cell
@@ -122,6 +123,13 @@ def test_bowl_is_zero_at_the_bottom_with_unit_curvature():
     assert bowl(np.array([1.0]), 1.2, 0.5) > bowl(np.array([-1.0]), 1.2, 0.5)
 
 
+def test_bowl_is_that_of_the_package_by_another_route():
+    z = np.linspace(-3, 3, 13)
+    for rise, fall in ((0.3, 2.0), (1.2, 0.5)):
+        there = package_bowl(z, rise, fall, xp=np)
+        np.testing.assert_allclose(bowl(z, rise, fall), there, rtol=1e-10, atol=1e-14)
+
+
 def test_a_cell_gives_back_its_planted_optimum():
     frame, truth = planted_cell(noise=0.001)
     found = fit_cell("planted", frame, resamples=40)
@@ -227,6 +235,31 @@ def test_published_law_is_the_printed_one():
     fitted = methods.PublishedLaw().fit(steplaw.load())
     chosen = np.exp(fitted.choose(np.array([1e9]), np.array([1e11])))[0]
     np.testing.assert_allclose(chosen, [0.58 * 1e11**0.571, 1.79 * 1e9**-0.713 * 1e11**0.307])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayescale.errors.ConvergenceWarning")
+def test_our_model_answers_as_a_method():
+    """Nine small cells of a planted surface: losses within the noise, the optimum where it is."""
+    from benchmarks.hyperparameters.posterior import Posterior
+
+    def truth(n, t, b, e):
+        zb = b - 0.1 - 0.6 * t
+        ze = e - 0.2 + 0.4 * n - 0.3 * t - 0.3 * zb
+        level = np.log(1.7 + 0.35 * np.exp(-0.3 * n) + 0.25 * np.exp(-0.35 * t))
+        return level + 0.012 * np.expm1(0.7 * zb) - 0.0084 * zb + 0.02 * np.cosh(ze) - 0.02
+
+    frame = planted_surface(truth, noise=0.002)
+    fitted = Posterior(options=(("loss_law", "additive"),)).fit(runs_of(frame))
+    error = np.log(np.median(fitted.predict(frame), axis=0) / frame["loss"].to_numpy())
+    assert np.sqrt(np.mean(error**2)) < 0.004
+    N, T = np.array([2e8, 6e8]), np.array([1e10, 5e10])
+    n, t = np.log(N / 2e8), np.log(T / 1e10)
+    best = np.column_stack([0.1 + 0.6 * t, 0.2 - 0.4 * n + 0.3 * t]) + np.log([3e5, 1e-3])
+    draws = fitted.recommend(N, T)
+    assert draws.shape[1:] == (2, 2)
+    np.testing.assert_allclose(fitted.choose(N, T), best, atol=0.15)
+    assert fitted.health["fit CPU s"] > 0
 
 
 # --- scores ---------------------------------------------------------------------------------------

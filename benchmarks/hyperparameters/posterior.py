@@ -37,7 +37,7 @@ class Posterior(AbstractMethod):
 
 @dataclass(frozen=True)
 class PosteriorFitted(AbstractFitted):
-    """A fit, asked through the public verbs only."""
+    """A fit; the advice is the median of its optima, as for every method with draws."""
 
     tree: xr.DataTree
     health: dict[str, Any]
@@ -49,15 +49,11 @@ class PosteriorFitted(AbstractFitted):
         return bs.predict(self.tree, at=at, kind="response").draws.values
 
     def recommend(self, N: np.ndarray, T: np.ndarray) -> np.ndarray:
-        """The optimum of each draw, by `bs.tune`."""
-        found = [
-            bs.tune(self.tree, N=float(n), T=float(t)).draws for n, t in zip(N, T, strict=True)
-        ]
-        pairs = [np.log([d["batch_size"].values, d["learning_rate"].values]) for d in found]
-        return np.stack([pair.T for pair in pairs], axis=1)
-
-    def choose(self, N: np.ndarray, T: np.ndarray) -> np.ndarray:
-        """The one setting that `bs.tune` recommends."""
-        found = [bs.tune(self.tree, N=float(n), T=float(t)) for n, t in zip(N, T, strict=True)]
-        names = ("batch_size", "learning_rate")
-        return np.log([[each.recommended[k] for k in names] for each in found])
+        """The optimum of each draw: `Surface.log_best` of batch and rate, nothing else missed."""
+        fitted = opened(self.tree)
+        draws = {name: value[:, None] for name, value in fitted.parameters().items()}
+        values = {**draws, "N": N[None, :], "T": T[None, :]}
+        surface = fitted.surface
+        assert surface is not None  # of a HyperparameterModel
+        best = [surface.log_best(name, values, np) for name in ("batch_size", "learning_rate")]
+        return np.stack(best, axis=-1)
