@@ -261,7 +261,8 @@ class CriticalBatchModel:
         for name in (*law.parameters, *noise):
             prior = self._prior(name)
             spread = _SPREAD.get(name)
-            if not several or name.startswith("straggler") or name.endswith("_exponent"):
+            shared = name.startswith("straggler") and self.family == "partial"  # too few to tell
+            if not several or shared or name.endswith("_exponent"):
                 out.append(Variable(name, prior))
             elif self.family == "separate" or spread is None:
                 out.append(Variable(name, prior, "free"))
