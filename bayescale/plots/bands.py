@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import xarray as xr
 
 from bayescale.answers import interval
 from bayescale.errors import SpecError
+from bayescale.inference.curve import total_price
 from bayescale.inference.tree import Fitted, opened
 from bayescale.laws.cost import Cost, cost_from_runs
 from bayescale.models.table import fitted_readings
+from bayescale.plots import style
 from bayescale.plots.style import FAMILIES
 from bayescale.predict import curve
 
@@ -39,12 +42,62 @@ def families_shown(fitted: Fitted, families: Sequence[str] | None = None) -> tup
 
 def readings_of(fitted: Fitted, family: str | None = None) -> pd.DataFrame:
     """Fitted readings, one row each: ``run``, ``family``, inputs, response, ``flops`` if known."""
-    flat = fitted_readings(fitted.runs, fitted.law)
+    if fitted.surface is not None:
+        flat = fitted.model.readings(fitted.runs)
+    else:
+        flat = fitted_readings(fitted.runs, fitted.law)
     wanted = ["run", "family", *fitted.law.inputs, fitted.law.response, "N", "T", "flops"]
     table: Any = pd.DataFrame({k: flat[k].values for k in dict.fromkeys(wanted) if k in flat})
     if fitted.by_family and family is not None:
         table = table[table["family"] == fitted.family(family)].reset_index(drop=True)
     return table
+
+
+NEAR_BEST = 0.01  # share of loss; runs that paid more show the price and not the law; chosen
+
+
+def tuned_readings(fitted: Fitted, family: str | None = None) -> tuple[pd.DataFrame, str]:
+    """Readings as a curve under the best hyperparameters can be held against, and what they are.
+
+    Of a fit with hyperparameters: runs within 1 % of the best ones, less what they paid (the
+    posterior median of the price). Of any other fit: the readings as they are.
+    """
+    table: Any = readings_of(fitted, family)
+    if fitted.surface is None:
+        return table, "reading"
+    names = table["family"].unique() if fitted.by_family else [None]
+    parts = [of_family(fitted, table, name) for name in names]
+    pairs = zip(parts, names, strict=True)
+    price = np.concatenate([_median_price(fitted, part, name) for part, name in pairs])
+    table = pd.concat(parts, ignore_index=True)
+    response = fitted.law.response
+    table = table.assign(price=price, **{response: table[response] * np.exp(-price)})
+    near = table[price <= NEAR_BEST]
+    near = near if len(near) >= min(20, len(table)) else table
+    which = f"{len(near):,} of {len(table):,} runs, within {style.percent(NEAR_BEST)} of tuned"
+    which = which if len(near) < len(table) else "run"
+    return near.reset_index(drop=True), f"{which}; price taken off"
+
+
+def _median_price(fitted: Fitted, table: Any, family: str | None) -> np.ndarray:
+    inputs = {k: table[k].to_numpy(float)[None] for k in fitted.law.inputs}
+    price = total_price(thinned(fitted), inputs, family)
+    return np.median(np.asarray(price), axis=0)
+
+
+def thinned(fitted: Fitted, most: int = 500) -> Fitted:
+    """The same fit with fewer draws, evenly taken from every chain.
+
+    Bands of 90 % from 500 draws have an error of a tenth of their half-width.
+    """
+    posterior = fitted.tree["posterior"].dataset
+    total = posterior.sizes["chain"] * posterior.sizes["draw"]
+    step = max(1, -(-total // most))
+    if step == 1:
+        return fitted
+    tree = fitted.tree.copy()
+    tree["posterior"] = xr.DataTree(posterior.isel(draw=slice(None, None, step)))
+    return replace(fitted, tree=tree)
 
 
 def cost_of(fitted: Fitted) -> Cost | None:
@@ -54,9 +107,46 @@ def cost_of(fitted: Fitted) -> Cost | None:
 
 
 def middle(fitted: Fitted, family: str | None = None) -> dict[str, float]:
-    """The pivot: geometric mean of each input over the readings of a family."""
+    """The pivot: geometric mean of each input over the readings of a family.
+
+    Without hyperparameters, which are at their best where nothing is said of them; a switch is as
+    most runs have it.
+    """
     at = fitted.families.index(fitted.family(family)) if fitted.by_family else 0
-    return {k: float(np.asarray(fitted.spec["pivot"][k])[at]) for k in fitted.law.inputs}
+    tuned, seen = set(free_inputs(fitted)), fitted.readings(family)
+    return {
+        k: float(np.mean(seen[k]) >= 0.5) if k in fitted.law.zero_one
+        else float(np.asarray(fitted.spec["pivot"][k])[at])
+        for k in fitted.law.inputs if k not in tuned
+    }  # fmt: skip
+
+
+def curve_inputs(fitted: Fitted) -> list[str]:
+    """Inputs along which a loss curve can be drawn: no hyperparameter, no switch.
+
+    `SpecError` where a fit has none: one cell of a sweep is a bowl and no curve.
+    """
+    aside = {*free_inputs(fitted), *(fitted.surface.switches if fitted.surface else ())}
+    found = [k for k in fitted.law.inputs if k not in aside]
+    if not found:
+        raise SpecError(
+            "This fit is of one size and one length (loss_law=None), so there is no curve of the "
+            "loss to draw. `bayescale.plots.bowls(fit)` draws what it has."
+        )
+    return found
+
+
+def of_family(fitted: Fitted, table: pd.DataFrame, family: str | None) -> pd.DataFrame:
+    """The rows of one family, where the fit tells families apart and one is named."""
+    if not fitted.by_family or family is None:
+        return table
+    mine: Any = table[table["family"] == fitted.family(family)]
+    return mine.reset_index(drop=True)
+
+
+def free_inputs(fitted: Fitted) -> tuple[str, ...]:
+    """Inputs that may be left out: hyperparameters, which are then at their best."""
+    return fitted.surface.hyperparameters if fitted.surface is not None else ()
 
 
 def law_draws(fitted: Fitted, points: Mapping[str, Any], family: str | None = None) -> np.ndarray:
@@ -72,7 +162,7 @@ def law_draws(fitted: Fitted, points: Mapping[str, Any], family: str | None = No
     if cost is not None and "flops" in fitted.law.inputs and "flops" not in points:
         points["flops"] = np.asarray(cost.flops(points["N"], points["T"]), float)
     full = {**middle(fitted, family), **points}
-    full = {k: np.asarray(full[k], float) for k in fitted.law.inputs}
+    full = {k: np.asarray(full[k], float) for k in fitted.law.inputs if k in full}
     shape = np.broadcast_shapes(*(v.shape for v in full.values()))
     flat = {k: np.broadcast_to(v, shape).ravel() for k, v in full.items()}
     name = fitted.family(family) if fitted.by_family else fitted.families[0]

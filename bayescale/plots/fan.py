@@ -10,7 +10,14 @@ import xarray as xr
 
 from bayescale.answers import interval
 from bayescale.plots import style
-from bayescale.plots.bands import bands, cost_of, middle, readings_of, unit_of_response
+from bayescale.plots.bands import (
+    bands,
+    cost_of,
+    middle,
+    readings_of,
+    tuned_readings,
+    unit_of_response,
+)  # fmt: skip
 from bayescale.predict import Prediction, curve, noise
 
 if TYPE_CHECKING:
@@ -38,7 +45,7 @@ def forecast_numbers(prediction: Prediction) -> tuple[pd.DataFrame, xr.Dataset]:
     """
     fitted = prediction.fitted
     assert fitted is not None, "a Prediction of `predict` knows its fit"
-    inputs = {k: np.asarray(prediction.at[k], float) for k in fitted.law.inputs}
+    inputs = {k: np.asarray(prediction.at[k], float) for k in _given(prediction)}
     family = np.asarray(
         prediction.at.get("family", np.full(len(prediction.table), fitted.families[0])),
         dtype=object,
@@ -53,7 +60,7 @@ def forecast_numbers(prediction: Prediction) -> tuple[pd.DataFrame, xr.Dataset]:
         if int(number) >= PATHS:  # type: ignore[call-overload]
             break
         rows, name = rows.sort_values("x"), str(rows["family"].iloc[0])
-        start = middle(fitted, name if fitted.by_family else None)
+        start = _middle(prediction, name if fitted.by_family else None)
         fans.append(_fan(prediction, rows, start, name))
     fan: Any = xr.concat(fans, dim="path", combine_attrs="override")
     return points, fan
@@ -86,12 +93,14 @@ def forecast(prediction: Prediction, *, ax: Any = None) -> Figure:
 
     fitted = prediction.fitted
     assert fitted is not None, "a Prediction of `predict` knows its fit"
-    table, fan = forecast_numbers(prediction)
-    points: Any = table
+    found, fan = forecast_numbers(prediction)
+    points: Any = found
     figure, axes, ours = style.canvas(ax, 1, size=(7.8, 4.8))
     axis, response = axes[0], fitted.law.response
     families = sorted(set(points["family"])) if fitted.by_family else []
-    data: Any = readings_of(fitted)
+    tuned = len(_given(prediction)) < len(fitted.law.inputs)
+    table, reading = tuned_readings(fitted) if tuned else (readings_of(fitted), "reading")
+    data: Any = table
     if families:
         data = data[data["family"].isin(families)]
     x_name = "flops" if cost_of(fitted) is not None else fitted.law.inputs[0]
@@ -129,7 +138,7 @@ def forecast(prediction: Prediction, *, ax: Any = None) -> Figure:
     what = "of a new run" if prediction.kind == "response" else "of the mean curve"
     colour = style.COLOURS[0]
     handles = [
-        style.line_handle(style.GREY, "reading", marker="o", linestyle="", markersize=4),
+        style.line_handle(style.GREY, reading, marker="o", linestyle="", markersize=4),
         style.range_handle(),
         Patch(facecolor=colour, alpha=0.43, label="50 % interval"),
         style.band_handle(colour, prediction.ci_prob, 0.18, what),
@@ -149,6 +158,22 @@ def forecast(prediction: Prediction, *, ax: Any = None) -> Figure:
     return figure
 
 
+def _given(prediction: Prediction) -> list[str]:
+    """Inputs that the points have; hyperparameters may be missing."""
+    assert prediction.fitted is not None
+    return [k for k in prediction.fitted.law.inputs if k in prediction.at]
+
+
+def _middle(prediction: Prediction, family: str | None) -> dict[str, float]:
+    """Where a path starts; hyperparameters that the points have are those of the points' middle."""
+    assert prediction.fitted is not None
+    start = middle(prediction.fitted, family)
+    for name in _given(prediction):
+        if name not in start:
+            start[name] = float(np.exp(np.log(np.asarray(prediction.at[name], float)).mean()))
+    return {name: start[name] for name in _given(prediction)}
+
+
 def _paths(inputs: dict[str, np.ndarray], family: np.ndarray) -> np.ndarray:
     """Which path each point is on: by family, and by size where a size has several points."""
     size = inputs.get("N", np.zeros(len(family)))
@@ -162,7 +187,7 @@ def _paths(inputs: dict[str, np.ndarray], family: np.ndarray) -> np.ndarray:
 def _fan(prediction: Prediction, rows: Any, start: dict[str, float], name: str) -> xr.Dataset:
     fitted = prediction.fitted
     assert fitted is not None
-    knots = {k: np.log(rows[k].to_numpy(float)) for k in fitted.law.inputs}
+    knots = {k: np.log(rows[k].to_numpy(float)) for k in start}
     x0 = along(fitted, {k: np.array([v]) for k, v in start.items()})[0]
     if x0 < rows["x"].iloc[0]:
         if "N" in rows and len(rows) > 1 and rows["N"].nunique() == 1:

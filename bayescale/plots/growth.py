@@ -11,7 +11,13 @@ import xarray as xr
 from bayescale.frontier import Frontier
 from bayescale.frontier import frontier as compute_frontier
 from bayescale.plots import style
-from bayescale.plots.bands import as_fitted, families_shown, readings_of, unit_of_response
+from bayescale.plots.bands import (
+    as_fitted,
+    families_shown,
+    readings_of,
+    tuned_readings,
+    unit_of_response,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,6 +95,7 @@ def frontier(
     figure, axes, ours = style.canvas(ax, 3, size=(3.6, height))
     unit = unit_of_response(fitted) if fitted is not None else ""
     ends = _data_range(table, fitted, family)
+    reading = "reading"
     for quantity, axes_k in zip(QUANTITIES, axes, strict=True):
         label = style.axis_label(quantity, unit if quantity == "loss" else "")
         label = f"best {label}" if quantity != "loss" else f"{label}, best split"
@@ -99,14 +106,14 @@ def frontier(
         axes_k.set_xlim(table["budget_flops"].min(), table["budget_flops"].max())
         low, high = table[f"{quantity}_lower"].min(), table[f"{quantity}_upper"].max()
         if quantity == "loss" and fitted is not None and len(names) == 1:
-            data = readings_of(fitted, family)
+            data, reading = tuned_readings(fitted, family)
             axes_k.scatter(data["flops"], data["loss"], s=5, color=style.GREY, alpha=0.5,
                            linewidth=0, zorder=1, rasterized=len(data) > 400)  # fmt: skip
         pad = (high / low) ** 0.05
         axes_k.set_ylim(low / pad, high * pad)
         style.log_axis(axes_k, "x", "flops")
         style.log_axis(axes_k, "y", quantity)
-    handles = _handles(names, prob, fitted is not None and len(names) == 1)
+    handles = _handles(names, prob, reading if fitted is not None and len(names) == 1 else "")
     title = "Compute-optimal size, length and loss"
     if len(names) == 1:
         title += f": $N^*\\propto C^{{\\,{_slope(table, names[0]):.2f}}}$"
@@ -147,7 +154,7 @@ def _data_range(table: Any, fitted: Any, family: str | None) -> tuple[float, flo
     return low, max(low, float(row["budget_flops"] / 10 ** row["decades_beyond"]))
 
 
-def _handles(names: list[str], prob: float, with_data: bool) -> list[Any]:
+def _handles(names: list[str], prob: float, reading: str) -> list[Any]:
     colour = style.COLOURS[0] if len(names) == 1 else style.GREY
     handles = [
         style.line_handle(colour, "posterior median", linewidth=1.7),
@@ -155,9 +162,9 @@ def _handles(names: list[str], prob: float, with_data: bool) -> list[Any]:
         style.line_handle(colour, "beyond the data", linestyle=(0, (4, 2)), linewidth=1.7),
         style.range_handle(),
     ]
-    if with_data:
+    if reading:
         handles.append(
-            style.line_handle(style.GREY, "reading", marker="o", linestyle="", markersize=3)
+            style.line_handle(style.GREY, reading, marker="o", linestyle="", markersize=3)
         )
     if len(names) > 1:
         handles += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from bayescale.inference.pointwise import values_of
 from bayescale.inference.tree import Fitted
 from bayescale.models.arrays import arrays
 from bayescale.models.noise import weights
+from bayescale.models.surface_density import SurfaceDensity
 from bayescale.plots import style
 from bayescale.plots.bands import as_fitted, check_prob
 
@@ -48,6 +50,8 @@ def residuals_numbers(fit: xr.DataTree | Fitted) -> pd.DataFrame:
     index = np.linspace(0, total - 1, min(DRAWS, total)).round().astype(int)
     values = values_of(fitted, index)
     table = density.table
+    if isinstance(density, SurfaceDensity):
+        return _of_surface(density, values)
     residual = table.response - density.log_law(density.parameters(values, xp), xp)
     ones = np.ones(len(table.families))
     noise = {
@@ -66,6 +70,26 @@ def residuals_numbers(fit: xr.DataTree | Fitted) -> pd.DataFrame:
             "residual": residual.mean(axis=0),
             "standardised": (residual / sigma).mean(axis=0),
             "weight": share.mean(axis=0)[table.groups.config[table.groups.run]],
+        }
+    )
+
+
+def _of_surface(density: SurfaceDensity, values: Mapping[str, Any]) -> pd.DataFrame:
+    """Residuals of a surface: over the scale that widens with the price, level of the cell off."""
+    table, xp = density.table, arrays("numpy")
+    log_law, price = density.parts(values, xp)
+    if density.cells is not None:
+        log_law = log_law + values["misfit_at"][..., density.cells.of_reading]
+    noise = density.noise(price, values, xp)
+    residual = table.response - log_law
+    z = residual / noise.scale
+    return pd.DataFrame(
+        {
+            **table.inputs,
+            "family": np.asarray(table.families)[table.family],
+            "residual": residual.mean(axis=0),
+            "standardised": z.mean(axis=0),
+            "weight": ((noise.nu + 1.0) / (noise.nu + z * z)).mean(axis=0),
         }
     )
 
@@ -107,8 +131,11 @@ def residuals(fit: xr.DataTree | Fitted, *, ci_prob: float = 0.9, ax: Any = None
     fitted = as_fitted(fit)
     table: Any = residuals_numbers(fitted)
     check_prob(ci_prob)
-    inputs = list(fitted.law.inputs)[:3]
-    figure, axes, ours = style.canvas(ax, len(inputs), size=(5.2, 4.0), share="y")
+    inputs = _shown_inputs(fitted)
+    columns = 2 if len(inputs) == 4 else 3
+    figure, axes, ours = style.canvas(
+        ax, len(inputs), columns=columns, size=(5.2, 4.0 if len(inputs) < 4 else 3.3), share="y"
+    )
     half = _noise_half_width(fitted, ci_prob)
     ordered = table.sort_values("weight", ascending=False)  # the doubtful ones on top
     cmap, norm = _weight_colours()
@@ -132,9 +159,13 @@ def residuals(fit: xr.DataTree | Fitted, *, ci_prob: float = 0.9, ax: Any = None
         axes_k.set_xlim(table[name].min() / room, table[name].max() * room)
         style.log_axis(axes_k, "x", name)
         _split_axis(axes_k, table["standardised"])
-    axes[0].set_ylabel(
-        rf"(ln {fitted.law.response} $-$ ln law) / $\sigma$", fontsize=9.5, color=style.INK
-    )
+    what = "surface) / its noise" if fitted.surface is not None else r"law) / $\sigma$"
+    for axes_k in axes:
+        spec = axes_k.get_subplotspec()
+        if axes_k is axes[0] or (spec is not None and spec.is_first_col()):
+            axes_k.set_ylabel(
+                rf"(ln {fitted.law.response} $-$ ln {what}", fontsize=9.5, color=style.INK
+            )
     if fitted.model.noise.tail == "student":
         _weight_bar(figure, axes, cmap, norm)
     tail = "Student-t" if fitted.model.noise.tail == "student" else "normal"
@@ -152,6 +183,13 @@ def residuals(fit: xr.DataTree | Fitted, *, ci_prob: float = 0.9, ax: Any = None
     style.headline(figure, ours, axes[0], title, fitted.warning)
     style.legend(figure, ours, axes[0], handles)
     return figure
+
+
+def _shown_inputs(fitted: Fitted) -> list[str]:
+    """The first inputs; of a surface also its hyperparameters, four at most."""
+    return [k for k in fitted.law.inputs if k not in fitted.law.zero_one][
+        : 3 if fitted.surface is None else 4
+    ]
 
 
 def _noise_half_width(fitted: Fitted, ci_prob: float) -> float:

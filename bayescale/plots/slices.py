@@ -19,9 +19,10 @@ from bayescale.plots.bands import (
     as_fitted,
     bands,
     check_prob,
+    curve_inputs,
     families_shown,
     law_draws,
-    readings_of,
+    tuned_readings,
     unit_of_response,
 )  # fmt: skip
 
@@ -80,7 +81,7 @@ def isoflop_numbers(
     """
     fitted = as_fitted(fit)
     check_prob(ci_prob)
-    data = readings_of(fitted, family)
+    data, _ = tuned_readings(fitted, family)
     if "N" not in data or "flops" not in data:
         raise DataError(
             "IsoFLOP slices need sizes and compute; the runs lack "
@@ -108,7 +109,7 @@ def isoflop_numbers(
     table = pd.concat(near, ignore_index=True)
     if len(table):
         there = law_draws(fitted, {"N": table["N"], "flops": table["budget"]}, family)
-        inputs = {k: table[k] for k in fitted.law.inputs}
+        inputs = {k: table[k] for k in curve_inputs(fitted)}
         as_run = law_draws(fitted, inputs, family)
         ratio = np.median(there / as_run, axis=0)
         table["on_slice"] = table[response] * ratio
@@ -172,7 +173,7 @@ def isoflop(
         ]
     colour = cmap(0.35)
     handles = [
-        style.line_handle(colour, "reading, moved along the law to the budget",
+        style.line_handle(colour, f"{_reading(fitted)}, moved along the law to the budget",
                           marker="o", linestyle="", markersize=4),
         style.band_handle(colour, ci_prob, what="of the mean curve"),
         style.line_handle(style.INK, f"best size, {style.percent(ci_prob)} interval",
@@ -185,6 +186,10 @@ def isoflop(
     )  # fmt: skip
     style.legend(figure, ours, axes[0], [*handles, *named])
     return figure
+
+
+def _reading(fitted: Fitted) -> str:
+    return "reading" if fitted.surface is None else "run near its best, less its price"
 
 
 def _panel(

@@ -14,11 +14,15 @@ from bayescale.plots.bands import (
     as_fitted,
     bands,
     check_prob,
+    curve_inputs,
     families_shown,
     few,
+    free_inputs,
     law_draws,
     middle,
+    of_family,
     readings_of,
+    tuned_readings,
     unit_of_response,
 )  # fmt: skip
 
@@ -111,7 +115,7 @@ def law(
         size=(3.6, 3.2) if small else (5.4, 4.2),
         share="xy" if several else "y",
     )
-    everything = readings_of(fitted)
+    everything, reading = tuned_readings(fitted)
     level_of = _level_of(fitted, against[0])
     cmap, norm = style.sequence(everything[level_of] if level_of else [1.0])
     titles = style.shorten([str(p[0]) for p in panels]) if several else [""] * len(panels)
@@ -119,12 +123,12 @@ def law(
     for axes_k, (name, x), title in zip(axes, panels, titles, strict=True):
         numbers = law_numbers(fitted, against=x, levels=levels, family=name, ci_prob=ci_prob)
         held = numbers.attrs["held"]
-        _panel(axes_k, fitted, numbers, readings_of(fitted, name), cmap, norm)
+        _panel(axes_k, fitted, numbers, of_family(fitted, everything, name), cmap, norm)
         style.dress(axes_k, title=title)
     _limits(axes, panels, fitted, everything)
     colour = cmap(0.35)
     handles = [
-        style.line_handle(colour, "reading", marker="o", linestyle="", markersize=4),
+        style.line_handle(colour, reading, marker="o", linestyle="", markersize=4),
         style.line_handle(colour, "mean curve, posterior median"),
         style.band_handle(colour, ci_prob),
         style.range_handle(),
@@ -132,6 +136,9 @@ def law(
     if level_of:
         style.size_bar(figure, axes, cmap, norm, level_of)
     text = f"{fitted.law.response.capitalize()} and its law: {style.formula(fitted.law)}"
+    if fitted.surface is not None and fitted.surface.loss_law is not None:
+        base = fitted.surface.loss_law
+        text = f"Loss under the best {_and(base, fitted)}: {style.formula(base)}"
     if held:
         text += "; " + ", ".join(f"{k} held at {v:.3g}" for k, v in held.items())
     style.headline(figure, ours, axes[0], f"{text}\n{rest}" if rest else text, fitted.warning)
@@ -139,9 +146,14 @@ def law(
     return figure
 
 
+def _and(base: Any, fitted: Fitted) -> str:
+    names = [k.replace("_", " ") for k in free_inputs(fitted) if k not in base.inputs]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def _axes_of(fitted: Fitted) -> list[str]:
     """What to plot against: tokens and compute, or the inputs that there are."""
-    inputs = fitted.law.inputs
+    inputs = curve_inputs(fitted)
     if {"N", "T"} <= set(inputs):
         return ["T", "flops"] if "flops" in readings_of(fitted) else ["T"]
     return [next((k for k in ("flops", "T", "N") if k in inputs), inputs[0])]
@@ -149,7 +161,7 @@ def _axes_of(fitted: Fitted) -> list[str]:
 
 def _level_of(fitted: Fitted, against: str) -> str:
     follows = "T" if against == "flops" else ""  # from size and compute
-    others = [k for k in fitted.law.inputs if k not in (against, follows)]
+    others = [k for k in curve_inputs(fitted) if k not in (against, follows)]
     return ("N" if "N" in others else others[0]) if others else ""
 
 
@@ -176,7 +188,7 @@ def _limits(axes: Any, panels: Any, fitted: Fitted, data: Any) -> None:
     loss = data[fitted.law.response]
     room = (loss.max() / loss.min()) ** 0.06
     for ax, (name, x) in zip(axes, panels, strict=True):
-        seen = data if len({p[0] for p in panels}) > 1 else readings_of(fitted, name)
+        seen = data if len({p[0] for p in panels}) > 1 else of_family(fitted, data, name)
         ax.set_xlim(seen[x].min() / 1.3, seen[x].max() * BEYOND)
         ax.set_ylim(loss.min() / room**2, loss.max() * room)
         style.log_axis(ax, "x", x)

@@ -8,12 +8,11 @@ given how steep the fitted bowls are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from bayescale.answers import si
 from bayescale.errors import SpecError
@@ -21,8 +20,8 @@ from bayescale.inference.curve import misfit, scales
 from bayescale.inference.tree import Fitted
 from bayescale.laws.surface import SHORT, Surface
 from bayescale.models.misfit import cells_of
+from bayescale.plots.bands import thinned
 
-DRAWS = 500  # of the posterior; bands of 90 % then have an error of a tenth of their half-width
 REACH = 2.0  # e-folds beyond what a cell tried, as far as its own optimum is looked for; chosen
 GRID = 33  # values of each hyperparameter there, and once more between those that count
 ROUNDS = 4  # of reweighting a cell's level
@@ -36,7 +35,7 @@ class Sweep:
     Attributes
     ----------
     fitted : Fitted
-        With `DRAWS` draws at most: enough for a picture.
+        Thinned: enough draws for a picture.
     family : str or None
     runs : DataFrame
         One row a run: ``cell``, inputs of the surface, the response.
@@ -139,18 +138,6 @@ def sweep(fitted: Fitted, family: str | None = None, *, what: str = "This pictur
     for name in surface.switches:
         cells[name] = (groups[name].mean() >= 0.5).astype(float)
     return Sweep(thinned(fitted), family, runs, cells)
-
-
-def thinned(fitted: Fitted, most: int = DRAWS) -> Fitted:
-    """The same fit with fewer draws, evenly taken from every chain."""
-    posterior = fitted.tree["posterior"].dataset
-    total = posterior.sizes["chain"] * posterior.sizes["draw"]
-    step = max(1, -(-total // most))
-    if step == 1:
-        return fitted
-    tree = fitted.tree.copy()
-    tree["posterior"] = xr.DataTree(posterior.isel(draw=slice(None, None, step)))
-    return replace(fitted, tree=tree)
 
 
 def chosen(found: Sweep, cells: Sequence[Any] | None, against: str, most: int = 9) -> list[int]:
