@@ -21,6 +21,7 @@ _HOMES = {
     "LogitNormal": "models.distributions",
     "fit": "inference", "load_fit": "inference",
     "check": "check", "predict": "predict", "frontier": "frontier", "plan": "plan",
+    "tune": "tune",
     "report": "report",
 }  # fmt: skip
 _MODULES = ("laws", "datasets", "plots", "errors", "schema")
@@ -29,7 +30,7 @@ __all__ = [
     "CriticalBatchModel", "batch_trade", "time_to_target",
     "HyperparameterModel", "LogNormal", "LogitNormal", "LossModel", "Noise", "Normal", "__version__", "append", "as_runs",
     "check", "datasets", "errors", "fit", "frontier", "laws", "load_fit", "plan", "plots",
-    "predict", "read_runs", "report", "schema", "summarise", "write_runs",
+    "predict", "read_runs", "report", "schema", "summarise", "tune", "write_runs",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from bayescale.report import report
     from bayescale.runs import append, as_runs, summarise, write_runs
     from bayescale.runs.target import time_to_target
+    from bayescale.tune import tune
 
 
 def __getattr__(name: str) -> Any:

@@ -144,8 +144,10 @@ def falling_root(f: Callable, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return out
 
 
-def golden_section(f: Callable, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Minimise a function of one variable in many brackets at once."""
+def golden_section(
+    f: Callable, left: np.ndarray, right: np.ndarray, *, tolerance: float = 0.0
+) -> np.ndarray:
+    """Minimise a function of one variable in many brackets at once, until all are that narrow."""
     a, b = left, right
     c, d = b - GOLDEN * (b - a), a + GOLDEN * (b - a)
     fc, fd = f(c), f(d)
@@ -157,6 +159,8 @@ def golden_section(f: Callable, left: np.ndarray, right: np.ndarray) -> np.ndarr
         fp = f(probe)
         fc, fd = np.where(lower, fp, fd), np.where(lower, fc, fp)
         c, d = c_new, d_new
+        if (b - a).max(initial=0.0) < tolerance:
+            break
     return (a + b) / 2
 
 
