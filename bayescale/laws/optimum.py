@@ -3,8 +3,8 @@
 The optimum moves with size and data as a power law, ``h* = K N^p T^q``. The price of a miss is a
 smooth bowl in its logarithm, zero at the optimum, in units of log loss. Two power laws meet there:
 too small a step leaves training unfinished, which costs a power of ``1/eta``; too large a one adds
-noise and in the end instability, a power of ``eta`` that grows faster. Their sum has one minimum and
-is steeper on one side of it; `bowl` is that sum, shifted and scaled.
+noise and in the end instability, a power of ``eta`` that grows faster. Their sum has one minimum
+and is steeper on one side of it; `bowl` is that sum, shifted and scaled.
 """
 
 from __future__ import annotations

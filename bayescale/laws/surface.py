@@ -5,9 +5,9 @@
     ln L(N, T, h) = ln L*(N, T) + sum over hyperparameters of price_h(N, T) bowl(ln h - ln h*)
 
 ``L*`` is any law of the loss. Each optimum ``h* = K N^p T^q`` and each price is a power law of the
-inputs of ``L*``; the best learning rate also depends on the batch that is really used. A switch is a
-run attribute of 0 or 1 (muP, a decayed schedule) that shifts the loss, the optima and the growth of
-the best rate with size.
+inputs of ``L*``; the best learning rate also depends on the batch that is really used. A switch is
+a run attribute of 0 or 1 (muP, a decayed schedule) that shifts the loss, the optima and the growth
+of the best rate with size.
 
 A `Surface` puts these together as one `Law`, whose inputs are those of ``L*``, the hyperparameters
 and the switches. Parameters are named by hyperparameter: ``batch_...`` for ``batch_size``,
@@ -142,7 +142,7 @@ class Surface:
     ) -> Any:
         """Log of the best value of a hyperparameter.
 
-        ``batch_miss`` is ``ln(B/B*)`` where the batch is not the best one; the best rate follows it.
+        ``batch_miss`` is ``ln(B/B*)`` where the batch is not the best; the best rate follows it.
         """
         short = SHORT.get(name, name)
         powers = [(values[f"{short}_{s}"], xp.log(values[s])) for s in self.scales]

@@ -88,7 +88,7 @@ class _Jax:
 
 @cache
 def _jax_normal_log_density() -> Any:
-    """With its derivative written out: one inverse, where tracing a Cholesky factor takes several."""
+    """With its derivative written out: one inverse, where tracing a factor takes several."""
     import jax
     import jax.numpy as jnp
     from jax.scipy.linalg import cho_solve

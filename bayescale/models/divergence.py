@@ -4,9 +4,9 @@
 
     logit P(diverged) = (z - cliff - cliff_N ln(N/N0) - cliff_T ln(T/T0) - cliff_B ln(B/B*)) / width
 
-with ``z = ln(eta / eta*(N, T, B))``. Diverged runs have no loss, and still say where not to go; runs
-that came through say it as well. Both enter as Bernoulli observations, jointly with the losses,
-since the cliff is measured from the best rate.
+with ``z = ln(eta / eta*(N, T, B))``. Diverged runs have no loss, and still say where not to go;
+runs that came through say it as well. Both enter as Bernoulli observations, jointly with the
+losses, since the cliff is measured from the best rate.
 """
 
 from __future__ import annotations

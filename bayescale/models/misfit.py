@@ -99,7 +99,7 @@ def cells_of(
 
 
 def kernel(one: np.ndarray, other: np.ndarray, sd: Any, length: Any, xp: Any) -> Any:
-    """Matern-3/2 covariance between places, ``(..., one, other)``; ``sd`` and ``length`` (..., 1)."""
+    """Matern-3/2 covariance of places, ``(..., one, other)``; ``sd`` and ``length`` (..., 1)."""
     away = np.sqrt(((one[:, None, :] - other[None, :, :]) ** 2).sum(axis=-1))
     r = SQRT3 * away / length[..., None]
     return (sd * sd)[..., None] * (1.0 + r) * xp.exp(-r)

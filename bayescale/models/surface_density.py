@@ -187,7 +187,7 @@ class SurfaceDensity(AbstractDensity):
         return log_probability(odds, tried.diverged, xp)
 
     def _log_seen(self, log_law: Any, noise: Student, xp: Any) -> Any:
-        """Log probability that a run's loss lies below the limit of the table, ``(..., reading)``."""
+        """Log probability that a run lies below the limit of the table, ``(..., reading)``."""
         assert self.truncated_at is not None
         z = (math.log(self.truncated_at) - log_law) / noise.scale
         return xp.log_ndtr(normal_deviate(z, noise.nu, xp))

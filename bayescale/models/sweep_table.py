@@ -103,7 +103,9 @@ def _check_varied(name: str, flat: xr.Dataset, surface: Surface) -> None:
     if not surface.scales:
         return
     cells = np.unique(
-        np.column_stack([np.log(np.asarray(flat[s].values, float)) for s in surface.scales]).round(6),
+        np.column_stack(
+            [np.log(np.asarray(flat[s].values, float)) for s in surface.scales]
+        ).round(6),
         axis=0, return_inverse=True,
     )[1].reshape(-1)  # fmt: skip
     varied = [len(np.unique(np.round(np.log(values[cells == c]), 6))) > 1
@@ -164,8 +166,8 @@ def _check_batch_unit(flat: xr.Dataset) -> None:
         else f"T / batch_size is {np.median(steps):.3g} steps in the median run"
     )
     raise DataError(
-        f"`batch_size` runs from {batch.min():g} to {batch.max():g}, and {found}: it seems to be in "
-        "sequences or samples, and tokens are needed. Say how many tokens one has: "
+        f"`batch_size` runs from {batch.min():g} to {batch.max():g}, and {found}: it seems to be "
+        "in sequences or samples, and tokens are needed. Say how many tokens one has: "
         f"as_runs(..., units={{'batch_size': {per_sample or 'tokens per sequence'}}}). If it is in "
         "tokens indeed, HyperparameterModel(..., trust_units=True)."
     )
