@@ -27,6 +27,7 @@ from bayescale.plan.question import (
     check_question,
     cost_of_run,
 )
+from bayescale.plan.tuned import Hyperparameters, hyperparameters
 from bayescale.predict import FAR_DECADES, check_points, decades_beyond_flops, noise
 
 __all__ = ["Plan", "plan"]
@@ -68,7 +69,9 @@ def plan(
     target_loss : float, optional
         Loss of the mean curve to reach; the least budget is part of the answer.
     fixed : mapping, optional
-        ``{"N": 7e8}``, ``{"T": 1e11}`` or both, and values of further inputs of the law.
+        ``{"N": 7e8}``, ``{"T": 1e11}`` or both, and values of further inputs of the law. Of a fit
+        with hyperparameters those fixed here are habits that the plan keeps at every size; the
+        others are at their best.
     sizes : sequence of float, optional
         Real model sizes to choose from.
     lifetime_tokens : float, default 0
@@ -125,6 +128,8 @@ def plan(
         best if target_loss is None else best_of_draws(spend, budget.spent, size, tokens, choices)
     )
     per_sample, samples_text = _tokens_per_sample(spend, tokens_per_sample)
+    length = float(np.nanmedian(run["T"]))
+    hyper = hyperparameters(spend, best, planned_size, length, ci_prob)
     hours = gpu_hours(spend.cost.flops(planned_size, run["T"]), gpu, utilisation)
     columns = {
         "N": np.where(budget.reached, best[0], np.nan),
@@ -133,18 +138,21 @@ def plan(
         "tokens_per_parameter": np.where(budget.reached, best[1] / best[0], np.nan),
         "budget_flops": budget.draws,
         "tokens_planned": run["T"],
-        "loss_planned": run["loss"],
-        "loss_run": run["loss"] * np.exp(_noise_of_run(spend, planned_size, run["T"], random_seed)),
+        "loss_planned": run["loss"] * np.exp(hyper.price),
+        "loss_run": run["loss"]
+        * np.exp(hyper.price + _noise_of_run(spend, planned_size, length, hyper, random_seed)),
         "regret": np.maximum(run["loss"] / best_spending_the_same[2] - 1.0, 0.0),
         "gpu_hours": hours,
         "samples": run["T"] / per_sample,
+        **{k: np.where(budget.reached, v, np.nan) for k, v in hyper.draws.items()},
     }
     if price_per_gpu_hour is not None:
         columns["money"] = hours * float(check_points("price_per_gpu_hour", price_per_gpu_hour)[0])
     recommended = {
         "N": float(planned_size),
-        "T": float(np.nanmedian(run["T"])),
+        "T": length,
         "budget_flops": budget.planned,
+        **hyper.recommended,
     }
     serving = f", serving {si(lifetime_tokens)} tokens" if lifetime_tokens else ""
     asked = {
@@ -152,7 +160,7 @@ def plan(
         "compute_text": budget.unit + (f"{serving} included" if serving else ""),
         "samples_text": samples_text, "odds": budget.odds, "gpu": accelerator(gpu).name,
         "mfu": mfu, "price": price_per_gpu_hour, "chosen": chosen, "sizes": choices,
-        "family": spend.family,
+        "family": spend.family, "habit": hyper.habit,
     }  # fmt: skip
     return Plan(
         xr.Dataset({k: ("sample", np.asarray(v, float)) for k, v in columns.items()}),
@@ -163,6 +171,7 @@ def plan(
         ci_prob,
         spend.fitted.warning,
         spend.fitted,
+        hyper.tuning,
     )
 
 
@@ -182,11 +191,12 @@ def _planned_run(
     return {"T": length[:, 0], "loss": spend.loss(at, length)[:, 0]}
 
 
-def _noise_of_run(spend: Spending, size: float, tokens: np.ndarray, seed: int) -> np.ndarray:
-    """Noise of one new run in log loss, ``(sample,)``."""
-    length = float(np.nanmedian(tokens))
+def _noise_of_run(
+    spend: Spending, size: float, length: float, hyper: Hyperparameters, seed: int
+) -> np.ndarray:
+    """Noise of one new run in log loss, ``(sample,)``; a run off its best repeats less well."""
     points = {"N": size, "T": length, "flops": float(spend.cost.flops(size, length))}
-    points |= dict(spend.others or {})
+    points |= {**(spend.others or {}), **hyper.recommended}
     family = np.array([spend.family or spend.fitted.families[0]], dtype=object)
     arrays = {k: np.array([v], float) for k, v in points.items()}
     return noise(spend.fitted, arrays, family, seed)[:, 0]

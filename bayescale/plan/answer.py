@@ -12,6 +12,8 @@ import xarray as xr
 
 from bayescale.answers import Answer, flops, interval, percent, si
 from bayescale.inference.tree import Fitted
+from bayescale.tune.answer import Tuning, settings_text
+from bayescale.tune.region import SHARES
 
 FLAT = 0.002  # the near-optimal region costs less than this share of loss
 
@@ -25,11 +27,14 @@ class Plan(Answer):
     draws : xarray.Dataset, (sample,)
         ``N``, ``T``, ``loss`` (best of each draw), ``budget_flops``, and for the recommended run
         ``tokens_planned``, ``loss_planned`` (mean curve), ``loss_run`` (a new run), ``regret``
-        (share of loss), ``gpu_hours``, ``samples`` and, with a price, ``money``.
+        (share of loss), ``gpu_hours``, ``samples`` and, with a price, ``money``. Of a fit with
+        hyperparameters also ``batch_size``, ``learning_rate``, ...: the best of each draw.
     recommended : dict
-        ``N``, ``T``, ``budget_flops``.
+        ``N``, ``T``, ``budget_flops``, and hyperparameters where the fit has them.
     curve : xarray.Dataset, (size,)
         Expected loss and its interval against N on the budget, and expected share lost.
+    tuning : Tuning or None
+        What the fit knows of hyperparameters at the planned size and length (`bayescale.tune`).
     """
 
     draws: xr.Dataset
@@ -40,6 +45,7 @@ class Plan(Answer):
     ci_prob: float
     warning: str = ""
     fitted: Fitted | None = None
+    tuning: Tuning | None = None
 
     @property
     def data(self) -> xr.Dataset:
@@ -74,6 +80,7 @@ class Plan(Answer):
             ),
             ("T", "tokens", "T", r["T"], "training tokens"),
             ("tokens_per_parameter", "tokens", "tokens_per_parameter", r["T"] / r["N"], "T / N"),
+            *self._hyper_rows(),
             ("compute", "FLOP", "budget_flops", r["budget_flops"], self.asked["compute_text"]),
             ("gpu_hours", "GPU-hours", "gpu_hours", None, hours),
             ("samples", "samples", "samples", None, self.asked["samples_text"]),
@@ -89,6 +96,17 @@ class Plan(Answer):
         if chosen:
             rows.append(("regret", "share of loss", "regret", None, "loss above the best size"))
         return rows
+
+    def _hyper_rows(self) -> list[tuple[str, str, str, float | None, str]]:
+        if self.tuning is None:
+            return []
+        units = {"batch_size": "tokens"}
+        told = {"interval": "the best under each posterior draw, at its own size"}
+        return [
+            (name, units.get(name, ""), name, self.recommended[name],
+             told.get(b.kind, f"{b.kind}: the data bound it from one side only"))
+            for name, b in self.tuning.brackets.items()
+        ]  # fmt: skip
 
     @cached_property
     def near_optimal(self) -> dict[str, float]:
@@ -124,6 +142,7 @@ class Plan(Answer):
                 f"Any size from {si(n['low'])} to {si(n['high'])}, a factor {n['factor']:.2g} "
                 f"either way, costs less than {percent(FLAT)} of expected loss."
             )
+        lines += self._hyper_text
         lines.append(
             f"Loss: {t.plan['loss']:.4f}{self._range('loss', brackets=False)}; a single run "
             f"{t.lower['loss_of_run']:.4f} to {t.upper['loss_of_run']:.4f}."
@@ -152,6 +171,20 @@ class Plan(Answer):
             else "This lies inside the compute of the data."
         )
         return "\n".join(lines)
+
+    @property
+    def _hyper_text(self) -> list[str]:
+        """Hyperparameters to train with, how well they are known, and the habit that is kept."""
+        habit = self.asked.get("habit", "")
+        if self.tuning is None:
+            return [habit] if habit else []
+        setting = {k: self.recommended[k] for k in self.tuning.recommended}
+        return [
+            *([habit] if habit else []),
+            f"Train it with {settings_text(setting)}.",
+            *self.tuning.optima_text,
+            self.tuning.region_text(SHARES[0]),
+        ]
 
     def _uncertain(self, quantity: str) -> bool:
         """Whether a quantity is uncertain at all."""

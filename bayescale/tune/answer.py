@@ -95,7 +95,7 @@ class Tuning(Answer):
         lines = [self.warning] if self.warning else []
         lines.append(self._where)
         lines.append(f"Train with {settings_text(self.recommended)}.")
-        lines += [*self._optima, self._regret]
+        lines += [*self.optima_text, self._regret]
         lines += [self.region_text(share) for share in SHARES]
         lines += [s for s in (self._wrong_rates, self._wrong_batches, self._power, self._limited,
                               self._risk, self._published) if s]  # fmt: skip
@@ -165,7 +165,7 @@ class Tuning(Answer):
         return f"At {', '.join(told)}:" if told else "At the size and length of the data:"
 
     @property
-    def _optima(self) -> list[str]:
+    def optima_text(self) -> list[str]:
         """A sentence for each optimum; one for all where each has an interval."""
         free = self.place.free
         if len(free) == 1 or any(self.brackets[name].kind != "interval" for name in free):

@@ -30,14 +30,14 @@ class Place:
     Attributes
     ----------
     inputs : dict of float
-        Inputs of the loss law, and switches.
+        Inputs of the loss law, and switches; of arrays ``(sample, 1)`` where draws differ.
     held : dict of float
         Hyperparameters that are given and not sought.
     """
 
     fitted: Fitted
     family: str | None
-    inputs: Mapping[str, float]
+    inputs: Mapping[str, Any]
     held: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -114,8 +114,8 @@ class Place:
         odds = log_odds(self.surface, misses, self._inputs, own, tried.centre, np)
         return (1.0 / (1.0 + np.exp(-np.clip(odds, -500, 500)))).mean(axis=0)
 
-    def elsewhere(self, inputs: Mapping[str, float]) -> Place:
-        """The same fit at another place."""
+    def elsewhere(self, inputs: Mapping[str, Any]) -> Place:
+        """The same fit at another place, which may differ between draws, ``(sample, 1)``."""
         return Place(self.fitted, self.family, {**self.inputs, **inputs}, self.held)
 
     @cached_property

@@ -44,7 +44,7 @@ def grid_about(place: Place, best: Mapping[str, float], limits: Limits) -> xr.Da
     lines = _lines(place, best, limits)
     values = {}
     for name in place.free:
-        rough = LINE[1::3]  # the middle one is zero
+        rough = LINE[2::3]  # the middle one is zero
         low, high = _ends(lines[name](best[name] * np.exp(rough)), SHOWN, rough)
         low, high = max(low, np.exp(LINE[0])), min(high, np.exp(LINE[-1]))
         values[name] = best[name] * np.geomspace(min(low, 0.25), max(high, 4.0), CELLS)
