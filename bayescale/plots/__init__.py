@@ -17,8 +17,9 @@ from bayescale.plots.posterior import exponents
 from bayescale.plots.scatter import residuals
 from bayescale.plots.slices import isoflop
 from bayescale.plots.surface import law
+from bayescale.plots.valley import valley
 
 __all__ = [
     "batch", "batch_trade", "bowls", "exponents", "forecast", "frontier", "isoflop", "law",
-    "optimum", "plan", "residuals",
+    "optimum", "plan", "residuals", "valley",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from bayescale.laws.published_hyperparameters import STUDIES, every_published_hy
 from bayescale.laws.surface import BATCH, RATE, SHORT
 from bayescale.plots import style
 from bayescale.plots.bands import as_fitted, bands, check_prob, few
+from bayescale.plots.names import SHORT_TITLES
 from bayescale.plots.sweep_cells import Sweep, own_optima, sweep
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 LEVELS = 3  # sizes (or lengths) with a curve of their own
 POINTS = 60
 BEYOND = 30.0  # how far the curves go past the data, as a factor of x
-SHORT_TITLES = {
-    "video_dit": "video DiT", "steplaw": "StepLaw", "deepseek": "DeepSeek",
-    "moonlight": "Moonlight", "porian": "Porian", "mup_dit": "muP DiT",
-}  # fmt: skip
 DASHES = (0, (3, 2))
 NOT_AN_OPTIMUM = ("zhang_critical",)  # the largest batch worth using, another question
 
