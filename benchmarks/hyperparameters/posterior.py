@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ import bayescale as bs
 from bayescale.inference import opened
 from benchmarks.hyperparameters.methods import AbstractFitted, AbstractMethod
 from benchmarks.processes import clock
+
+ADVICE = ("batch_size", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,11 @@ class Posterior(AbstractMethod):
 
 @dataclass(frozen=True)
 class PosteriorFitted(AbstractFitted):
-    """A fit; the advice is the median of its optima, as for every method with draws."""
+    """A fit, asked through the public verbs only."""
 
     tree: xr.DataTree
     health: dict[str, Any]
+    _tuned: dict[tuple[float, float], Any] = field(default_factory=dict)
 
     def predict(self, points: pd.DataFrame) -> np.ndarray:
         """`bs.predict` of new runs at their own batch sizes and rates."""
@@ -49,11 +52,16 @@ class PosteriorFitted(AbstractFitted):
         return bs.predict(self.tree, at=at, kind="response").draws.values
 
     def recommend(self, N: np.ndarray, T: np.ndarray) -> np.ndarray:
-        """The optimum of each draw: `Surface.log_best` of batch and rate, nothing else missed."""
-        fitted = opened(self.tree)
-        draws = {name: value[:, None] for name, value in fitted.parameters().items()}
-        values = {**draws, "N": N[None, :], "T": T[None, :]}
-        surface = fitted.surface
-        assert surface is not None  # of a HyperparameterModel
-        best = [surface.log_best(name, values, np) for name in ("batch_size", "learning_rate")]
-        return np.stack(best, axis=-1)
+        """The optimum of each draw, by `bs.tune`."""
+        found = [self._tune(*key).draws for key in zip(N, T, strict=True)]
+        return np.stack([np.log([each[k].values for k in ADVICE]).T for each in found], axis=1)
+
+    def choose(self, N: np.ndarray, T: np.ndarray) -> np.ndarray:
+        """The one setting that `bs.tune` recommends: the least expected cost."""
+        found = [self._tune(*key).recommended for key in zip(N, T, strict=True)]
+        return np.log([[each[k] for k in ADVICE] for each in found])
+
+    def _tune(self, N: float, T: float) -> Any:
+        if (N, T) not in self._tuned:
+            self._tuned[N, T] = bs.tune(self.tree, N=float(N), T=float(T), against=())
+        return self._tuned[N, T]
