@@ -221,9 +221,12 @@ def _in_two_parts(density: SurfaceDensity, asked: Settings) -> tuple[Chains | No
         u, stats = sampled.u, sampled.stats
         notes["sampler"] = asked.sampler
     joined = two_parts.join(density, bowls, normal, law, u, asked.random_seed)
-    notes["k_hat_bowls"] = joined.k_hat
+    notes |= {"k_hat_bowls": joined.k_hat, "ess_bowls": joined.ess}
     if not joined.usable:
-        return None, {"two_parts_failed": f"k-hat {joined.k_hat:.2f} for the bowls"}
+        return None, {
+            "two_parts_failed": f"k-hat {joined.k_hat:.2f} for the bowls, {joined.ess:.0f} "
+            "effective draws"
+        }
     latents = {"misfit_at": (("cell",), joined.misfit)}
     return Chains(joined.u, {}, stats, latents), notes
 
@@ -290,7 +293,7 @@ def _gate(
             worst = "failed" if bad or worst == "failed" else "warning"
 
     if notes["method"] == "fast":
-        ess = notes["importance_ess"]
+        ess = min(notes["importance_ess"], notes.get("ess_bowls", np.inf))
         judge(
             ess < ESS_FAIL,
             ess < ESS_WARN,
