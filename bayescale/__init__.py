@@ -21,7 +21,7 @@ _HOMES = {
     "LogitNormal": "models.distributions",
     "fit": "inference", "load_fit": "inference",
     "check": "check", "predict": "predict", "frontier": "frontier", "plan": "plan",
-    "tune": "tune",
+    "tune": "tune", "habit": "habit",
     "report": "report",
 }  # fmt: skip
 _MODULES = ("laws", "datasets", "plots", "errors", "schema")
@@ -29,7 +29,7 @@ _MODULES = ("laws", "datasets", "plots", "errors", "schema")
 __all__ = [
     "CriticalBatchModel", "batch_trade", "time_to_target",
     "HyperparameterModel", "LogNormal", "LogitNormal", "LossModel", "Noise", "Normal", "__version__", "append", "as_runs",
-    "check", "datasets", "errors", "fit", "frontier", "laws", "load_fit", "plan", "plots",
+    "check", "datasets", "errors", "fit", "frontier", "habit", "laws", "load_fit", "plan", "plots",
     "predict", "read_runs", "report", "schema", "summarise", "tune", "write_runs",
 ]  # fmt: skip
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bayescale import datasets, errors, laws, plots, schema
     from bayescale.check import check
     from bayescale.frontier import frontier
+    from bayescale.habit import habit
     from bayescale.importers import read_runs
     from bayescale.inference import fit, load_fit
     from bayescale.models.critical_batch import CriticalBatchModel

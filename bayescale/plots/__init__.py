@@ -12,6 +12,7 @@ from bayescale.plots.bowls import bowls
 from bayescale.plots.decision import plan
 from bayescale.plots.fan import forecast
 from bayescale.plots.growth import frontier
+from bayescale.plots.habit import habit
 from bayescale.plots.optimum import optimum
 from bayescale.plots.posterior import exponents
 from bayescale.plots.scatter import residuals
@@ -20,6 +21,6 @@ from bayescale.plots.surface import law
 from bayescale.plots.valley import valley
 
 __all__ = [
-    "batch", "batch_trade", "bowls", "exponents", "forecast", "frontier", "isoflop", "law",
+    "batch", "batch_trade", "bowls", "exponents", "forecast", "frontier", "habit", "isoflop", "law",
     "optimum", "plan", "residuals", "valley",
 ]  # fmt: skip
