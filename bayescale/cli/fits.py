@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayescale.cli import values
+from bayescale.cli.model import BATCH_AND_RATE, add_model_options, model_of
 from bayescale.cli.output import (
     Output,
     check_folder,
@@ -68,26 +69,7 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
         "--dry-run", action="store_true",
         help="only show model, priors, rows and the time it may take",
     )  # fmt: skip
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--law", default="additive", metavar="NAME",
-        help="of the loss; see `bayescale laws` (default additive)",
-    )  # fmt: skip
-    families = model.add_argument(
-        "--family", choices=("partial", "separate"),
-        help="a law for each family, exponents pooled or nothing shared (default one law for all)",
-    )  # fmt: skip
-    families.not_a_choice = (  # type: ignore[attr-defined]
-        " The column that holds the family goes into --columns family=COLUMN."
-    )
-    model.add_argument(
-        "--noise", choices=("student", "normal"), default="student",
-        help="of the log loss; student has heavy tails (default student)",
-    )  # fmt: skip
-    model.add_argument(
-        "--undertuned", action="store_true",
-        help="some runs had poor hyperparameters and lie above the law",
-    )  # fmt: skip
+    add_model_options(parser)
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
         "--method", choices=("nuts", "fast"), default="nuts",
@@ -121,11 +103,7 @@ def _fit(args: argparse.Namespace, output: Output) -> int:
         check_folder(args.output)
     elif not args.dry_run:
         raise SpecError("Say where to save the fit, -o fit.nc; or only look: --dry-run.")
-    from bayescale.models.loss import LossModel
-    from bayescale.models.noise import Noise
-
-    noise = Noise(tail=args.noise, undertuned=args.undertuned)
-    model = LossModel(args.law, family=args.family, noise=noise)
+    model = model_of(args)
     runs = read_table(args)
     if args.dry_run:
         return _look(args, model, runs, output)
@@ -232,6 +210,9 @@ def _verdict(fitted: Fitted, seconds: float, path: str) -> str:
     if fitted.warning:
         lines.append(in_shell_words(fitted.warning, "fit"))
     lines.append(f"Saved {path}. Next: bayescale check {path}")
+    if fitted.surface is not None:
+        where = "".join(f" --{s} ..." for s in fitted.surface.scales if s in ("N", "T"))
+        lines[-1] += f", then bayescale tune {path}{where}"
     return "\n".join(lines)
 
 
@@ -301,6 +282,7 @@ VERBS = (
         "Fit a law to runs, and save the posterior.",
         "RUNS [--law additive] -o fit.nc",
         "bayescale fit runs.nc -o fit.nc\n"
+        f"bayescale fit sweep.csv --hyperparameters {BATCH_AND_RATE} -o fit.nc\n"
         "bayescale fit mine.csv --columns N=params,T=tokens,loss=val_loss --dry-run",
         _fit_arguments,
         _fit,

@@ -21,7 +21,7 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--at", action="append", type=values.point, metavar="N=...,T=...",
         help="a point: N (parameters), T (tokens), and family=NAME where the fit has families; "
-        "may be repeated",
+        "hyperparameters left out are at their best; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--at-file", metavar="FILE", help="points, one a row, columns N and T: CSV, JSONL, Parquet"
@@ -51,7 +51,7 @@ def _predict(args: argparse.Namespace, output: Output) -> int:
         family=args.family,
         random_seed=args.seed,
     )
-    _show(answer, args, output, kind=args.kind)
+    show(answer, args, output, kind=args.kind)
     return exit_code(opened(tree), output)
 
 
@@ -157,7 +157,7 @@ def _plan(args: argparse.Namespace, output: Output) -> int:
     }
     given = {name: value for name, value in given.items() if value is not None}
     answer = plan(tree, family=args.family, ci_prob=args.ci, **given)
-    _show(
+    show(
         answer, args, output, columns=("quantity", "plan", "median", "lower", "upper", "unit"),
         recommended=answer.recommended, near_optimal=answer.near_optimal,
         decades_beyond=answer.decades_beyond,
@@ -210,7 +210,8 @@ def _report(args: argparse.Namespace, output: Output) -> int:
     return exit_code(opened(tree), output)
 
 
-def _show(answer: Any, args: argparse.Namespace, output: Output, **facts: Any) -> None:
+def show(answer: Any, args: argparse.Namespace, output: Output, **facts: Any) -> None:
+    """Table, text and picture of an answer, as the options of a command want them."""
     rows = [
         {k: in_shell_words(v, output.verb) if isinstance(v, str) else v for k, v in row.items()}
         for row in records(answer.table)

@@ -23,6 +23,10 @@ From a table to a plan, with public runs:
 Your own table: say which column is what.
   bayescale import mine.csv --columns N=params,T=tokens,loss=val_loss -o runs.nc
 
+A sweep over batch size and learning rate (columns of these names):
+  bayescale fit sweep.csv --hyperparameters batch_size,learning_rate -o fit.nc
+  bayescale tune fit.nc --N 1B --T 100B
+
 N is parameters, T is training tokens, C is compute in FLOP. Numbers may be
 written 7e10 or 70B. `bayescale VERB --help` has the options and an example."""
 

@@ -58,6 +58,17 @@ def point(text: str) -> dict[str, float | str]:
     return {name: v if name == "family" else number(v) for name, v in pairs(text).items()}
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    found = tuple(each.strip() for each in text.split(","))
+    if not all(found) or any("=" in each for each in found):
+        raise argparse.ArgumentTypeError(
+            f"`{text}` is no list of names. Write them with commas and no spaces, such as "
+            "batch_size,learning_rate."
+        )
+    return found
+
+
 def columns(text: str) -> dict[str, str | None]:
     """Our name to their column; nothing after the sign says that the table has no such thing."""
     return {ours: theirs or None for ours, theirs in pairs(text, empty=True).items()}

@@ -16,7 +16,9 @@ _OPTIONS = {
     "budget_flops": "budget-flops", "budget_gpu_hours": "budget-gpu-hours", "gpu": "gpu",
     "mfu": "mfu", "target_loss": "target-loss", "lifetime_tokens": "lifetime-tokens",
     "fixed": "fix", "sizes": "sizes", "tokens_per_sample": "tokens-per-sample",
-    "price_per_gpu_hour": "price",
+    "price_per_gpu_hour": "price", "max_batch_size": "max-batch", "min_batch_size": "min-batch",
+    "batch_sizes": "batch-sizes", "max_divergence": "max-divergence", "against": "against",
+    "truncated_at": "truncated-at", "rate_form": "rate-form",
 }  # fmt: skip
 _PLACEHOLDERS = ("...", '"your column"', "'their name'")
 _ONLY_IN_PYTHON = (
@@ -28,6 +30,16 @@ _WORD = r"""(?:"[^"]*"|'[^']*'|None|[\w.+%-]+)"""
 _MAPPING = re.compile(rf"\b({_NAMES})=\{{([^{{}}]*)\}}")
 _PAIR = re.compile(rf"(\.\.\.)(?=,|$)|({_WORD})\s*:\s*({_WORD})")
 _SINGLE = re.compile(rf"\b({_NAMES})=({_WORD}|)(?<![.])")
+_SWEEP = "--hyperparameters batch_size,learning_rate"
+_LEFT = re.compile(r"HyperparameterModel\(hyperparameters=\(([^()]*)\)\)")
+_MODELS = (
+    ("HyperparameterModel(..., trust_units=True)", "--trust-units"),
+    ("bs.HyperparameterModel(...)", f"`bayescale fit {_SWEEP}`"),
+    ("bs.LossModel(...)", "leave out --hyperparameters"),
+    ("(loss_law=None)", "(--law none)"),
+    ("bs.predict says", "`bayescale predict` says"),
+    ("(see `studies`)", "(--format json has their words)"),
+)
 _CALL = re.compile(
     r"\b(?:bayescale\.)?(?:as_runs|read_runs|fit|predict|plan)\((?:\w+|\.\.\.)?,? ?(--[^()]*?)\)"
 )
@@ -42,6 +54,9 @@ def in_shell_words(message: str, verb: str) -> str:
     >>> in_shell_words('Write columns={"N": "n params", "T": None}.', "import")
     "Write --columns 'N=n params,T='."
     """
+    message = _LEFT.sub(lambda found: f"--hyperparameters {_names(found[1])}", message)
+    for python, shell in _MODELS:
+        message = message.replace(python, shell)
     message = _MAPPING.sub(lambda found: _pairs(found[1], found[2]), message)
     message = _SINGLE.sub(lambda found: _one(found[1], found[2], verb), message)
     message = _CALL.sub(r"\1", message)
@@ -53,6 +68,10 @@ def in_shell_words(message: str, verb: str) -> str:
     message = message.replace("summarise(runs)", "`bayescale import TABLE --dry-run`")
     message = message.replace("with as_runs.", "with `bayescale import`.")
     return re.sub(r"(--(?:draws|tune|chains) \d+), (?=--)", r"\1 ", message)
+
+
+def _names(inside: str) -> str:
+    return ",".join(_bare(each.strip()) for each in inside.split(",") if each.strip())
 
 
 def _pairs(name: str, inside: str) -> str:

@@ -96,7 +96,7 @@ def _plane(axis: Any, grid: xr.Dataset, cloud: Any, marks: Any, tuning: Tuning) 
               label=f"less than {percent(share)} of loss lost")
         for share, colour in zip(SHARES, FILLS, strict=True)
     ]  # fmt: skip
-    _limits(axis, x, y, marks, extra)
+    _limits(axis, x, y, marks, cloud, extra)
     if RISK in grid:
         risk = grid[RISK].transpose(BATCH, RATE).values
         levels = [p for p in (0.01, 0.1, 0.5) if risk.min() < p < risk.max()]
@@ -110,7 +110,7 @@ def _plane(axis: Any, grid: xr.Dataset, cloud: Any, marks: Any, tuning: Tuning) 
     if len(tried):
         axis.plot(tried[RATE], tried[BATCH], "x", color=style.GREY, markersize=3.5,
                   markeredgewidth=0.7, alpha=0.8, zorder=2)  # fmt: skip
-        handles.append(style.line_handle(style.GREY, f"run at {tried['name'].iloc[0]}", marker="x",
+        handles.append(style.line_handle(style.GREY, _run(tried), marker="x",
                                          linestyle="", markersize=4))  # fmt: skip
     axis.scatter(cloud[RATE], cloud[BATCH], s=5, color=style.COLOURS[0], alpha=0.35, linewidth=0,
                  zorder=4)  # fmt: skip
@@ -140,7 +140,8 @@ def _points(axis: Any, marks: Any) -> list[Any]:
                       **edge)  # fmt: skip
             what = f"{kind}: {si(row[BATCH])} tokens, {row[RATE]:.3g}"
             if kind != "recommended":
-                what += f", costs {percent(row['cost'])}"
+                gap = row["cost"] - float(marks["cost"].iloc[0])
+                what += f", loses {percent(abs(gap))} {'more' if gap >= 0 else 'less'}"
             handles.insert(0, style.line_handle(colour, what, marker=marker, linestyle="",
                                                 markersize=min(size, 10)))  # fmt: skip
     return handles
@@ -193,8 +194,10 @@ def _powers(axis: Any) -> None:
     twin.spines["right"].set_visible(False)
 
 
-def _limits(axis: Any, x: np.ndarray, y: np.ndarray, marks: Any, extra: np.ndarray) -> None:
-    """Around the outermost contour and the advice; far advice stays at the edge."""
+def _limits(
+    axis: Any, x: np.ndarray, y: np.ndarray, marks: Any, cloud: Any, extra: np.ndarray
+) -> None:
+    """Around the outermost contour, the draws, runs and advice, as far as the grid goes."""
     inside = extra <= SHARES[-1]
     rows, columns = inside.any(axis=1), inside.any(axis=0)
     ends = {RATE: [x[columns].min(), x[columns].max()], BATCH: [y[rows].min(), y[rows].max()]}
@@ -202,8 +205,9 @@ def _limits(axis: Any, x: np.ndarray, y: np.ndarray, marks: Any, extra: np.ndarr
     axis.set_yscale("log")
     for name, grid, setter in ((RATE, x, axis.set_xlim), (BATCH, y, axis.set_ylim)):
         low, high = ends[name]
-        ours = marks[marks["kind"] != "tried"][name]
-        low, high = min(low, ours.min() / 1.1), max(high, ours.max() * 1.1)
+        drawn = np.quantile(cloud[name], [0.02, 0.98])
+        low = min(low, marks[name].min() / 1.1, drawn[0])
+        high = max(high, marks[name].max() * 1.1, drawn[1])
         setter(max(low, grid.min()), min(high, grid.max()))
 
 
@@ -246,7 +250,7 @@ def _line(axis: Any, grid: xr.Dataset, cloud: Any, marks: Any, tuning: Tuning) -
     if len(tried):
         axis.plot(tried[name], np.full(len(tried), axis.get_ylim()[1] * 0.012), "|",
                   color=style.INK, markersize=8, zorder=6)  # fmt: skip
-        handles.append(style.line_handle(style.INK, f"run at {tried['name'].iloc[0]}", marker="|",
+        handles.append(style.line_handle(style.INK, _run(tried), marker="|",
                                          linestyle="", markersize=8))  # fmt: skip
     style.log_axis(axis, "x", name)
     return handles
@@ -265,12 +269,35 @@ def _tried(tuning: Tuning, names: list[str]) -> tuple[list[dict[str, float]], st
         if away.min() > NEAR:
             return [], ""
     runs: Any = found.of(nearest)[names].drop_duplicates()
-    return runs.to_dict("records"), found.name(nearest)
+    return runs.to_dict("records"), found.name(nearest) if axes else ""
 
 
 def _row(kind: str, name: str, row: Any, names: list[str]) -> dict[str, Any]:
     return {"kind": kind, "name": name, **{h: float(row[h]) for h in names},
             "cost": float(row["cost"])}  # fmt: skip
+
+
+def _run(tried: Any) -> str:
+    """What the runs that are shown are."""
+    where = str(tried["name"].iloc[0])
+    return f"run at {where}" if where else "run"
+
+
+def _bounds(tuning: Tuning) -> list[str]:
+    """What the data bound from one side only, said over the picture."""
+    told = []
+    for name in (BATCH, RATE):
+        if name in tuning.place.free and tuning.brackets[name].kind != "interval":
+            row = tuning.table.loc[name]
+            value = row["upper"] if row["says"] == "at most" else row["lower"]
+            shown = f"{si(float(value))} tokens" if name == BATCH else f"{float(value):.2g}"
+            word = name.replace("_", " ")
+            told.append(
+                f"the best {word} is {row['says']} {shown}: bounded from one side"
+                if row["says"] != "unknown"
+                else f"the data do not bound the best {word}"
+            )
+    return told
 
 
 def _title(tuning: Tuning, marks: Any) -> str:
@@ -294,4 +321,6 @@ def _title(tuning: Tuning, marks: Any) -> str:
     far = tuning.decades_beyond
     reach = f"{far:.1f} decades of compute beyond the data" if far > 0.05 else "inside the data"
     runs = len(tuning.place.fitted.readings(tuning.place.family)["loss"])
-    return f"{first[0].upper()}{first[1:]}\n{where}; {runs:,} runs, {reach}"
+    more = "".join(f"\n{text[0].upper()}{text[1:]}" for text in _bounds(tuning))
+    reach = f", {reach}" if place else ""
+    return f"{first[0].upper()}{first[1:]}\n{where}; {runs:,} runs{reach}{more}"
