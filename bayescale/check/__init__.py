@@ -23,6 +23,7 @@ from bayescale.check.evidence import Evidence, normal_score
 from bayescale.check.influence import influence_card, outliers_card, shifts
 from bayescale.check.posterior import against_prior, convergence_card, priors_card, trade_offs
 from bayescale.check.residuals import calibration_card, law_card, noise_card
+from bayescale.check.surface import SurfaceEvidence, surface_cards
 from bayescale.errors import DataError
 from bayescale.inference.tree import opened
 
@@ -125,11 +126,16 @@ def check(
         return Check(tuple(more), batch_data(seen) if seen else xr.Dataset())
     if not fitted.ok:
         return Check((*cards, identifiability_card(fitted), end), xr.Dataset())
-    evidence = Evidence(fitted, random_seed)
+    if fitted.surface is not None:
+        evidence = SurfaceEvidence(fitted, random_seed)
+        of_noise = surface_cards(evidence)
+    else:
+        evidence = Evidence(fitted, random_seed)
+        of_noise = [noise_card(evidence)]
     cards += [
         identifiability_card(fitted, trade_offs(evidence)),
         law_card(evidence),
-        noise_card(evidence),
+        *of_noise,
         calibration_card(evidence, ci_prob),
         influence_card(evidence),
         outliers_card(evidence),
@@ -145,7 +151,8 @@ def _data(evidence: Evidence) -> xr.Dataset:
     moved = shifts(evidence)
     most = np.stack([*moved.values()])
     prior = against_prior(evidence)
-    inputs = {k: ("reading", v) for k, v in evidence.table.inputs.items()}
+    off = evidence.fitted.law.zero_one
+    inputs = {k: ("reading", v) for k, v in evidence.table.inputs.items() if k not in off}
     return xr.Dataset(
         {
             **inputs,

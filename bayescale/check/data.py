@@ -83,7 +83,7 @@ def _n_fitted(fitted: Fitted) -> int:
 
 def _design(fitted: Fitted, family: str | None) -> list[Finding]:
     data = fitted.readings(family)
-    inputs = {k: data[k] for k in fitted.law.inputs}
+    inputs = {k: data[k] for k in fitted.law.inputs if k not in fitted.law.zero_one}
     where = f" in family {family}" if family else ""
     out = []
     n = len(next(iter(inputs.values())))
@@ -138,6 +138,7 @@ def _summary(fitted: Fitted) -> str:
         f"{distinct(data[k], limit.SAME_SIZE)} values of {k} over {np.ptp(np.log10(data[k])):.1f} "
         "decades"
         for k in fitted.law.inputs
+        if k not in fitted.law.zero_one
     ]
     if {"N", "T"} <= set(fitted.law.inputs):
         ratio = data["T"] / data["N"]
@@ -159,7 +160,7 @@ def _flops(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
 
 def _reach(fitted: Fitted) -> tuple[float, str]:
     """Decades that the data span, of compute or of the input that spans least."""
-    inputs = {k: fitted.readings()[k] for k in fitted.law.inputs}
+    inputs = {k: fitted.readings()[k] for k in fitted.law.inputs if k not in fitted.law.zero_one}
     flops = _flops(inputs)
     if flops is not None:
         return float(np.ptp(np.log10(flops))), "compute"

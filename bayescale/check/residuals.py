@@ -54,7 +54,8 @@ def trends(evidence: Evidence) -> dict[str, np.ndarray]:
     are scaled so that their product with white noise of sd one has variance ``1 / reading``; for
     the largest runs, so that it is their mean.
     """
-    x = {k: np.log(v) for k, v in evidence.table.inputs.items()}
+    off = evidence.fitted.law.zero_one
+    x = {k: np.log(v) for k, v in evidence.table.inputs.items() if k not in off}
     basis = [np.ones(len(evidence.table.response))]
     out = {}
     wanted = [(f"ln {k}", v) for k, v in x.items()]
@@ -196,7 +197,7 @@ def _families(evidence: Evidence) -> list[Finding]:
             "FAIL" if size >= limit.TREND_FAIL else "WARNING",
             f"Families differ: `{names[far]}` lies {mean[far]:+.1f} noise sd off the common law "
             f"(p {_p(p)}).",
-            "Fit LossModel(family='partial').",
+            f"Fit {type(evidence.fitted.model).__name__}(family='partial').",
         )
     ]
 
