@@ -41,7 +41,9 @@ def case(
     """
     module = function.__module__
     if module == "__main__":
-        module = f"benchmarks.{Path(sys.modules['__main__'].__file__ or '').stem}"
+        spec = sys.modules["__main__"].__spec__  # of `python -m benchmarks.NAME`
+        assert spec is not None
+        module = spec.name
     call = json.dumps([module, function.__name__, arguments])
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer.json")
