@@ -85,6 +85,11 @@ def _median_price(fitted: Fitted, table: Any, family: str | None) -> np.ndarray:
     return np.median(np.asarray(price), axis=0)
 
 
+def light(fitted: Fitted) -> Fitted:
+    """The fit with as many draws as a picture needs, where each costs more than a formula."""
+    return fitted if fitted.surface is None else thinned(fitted)
+
+
 def thinned(fitted: Fitted, most: int = 500) -> Fitted:
     """The same fit with fewer draws, evenly taken from every chain.
 
@@ -167,7 +172,7 @@ def law_draws(fitted: Fitted, points: Mapping[str, Any], family: str | None = No
     flat = {k: np.broadcast_to(v, shape).ravel() for k, v in full.items()}
     name = fitted.family(family) if fitted.by_family else fitted.families[0]
     families = np.full(int(np.prod(shape)), name, dtype=object)
-    return curve(fitted, flat, families).reshape(-1, *shape)
+    return curve(light(fitted), flat, families).reshape(-1, *shape)
 
 
 def bands(draws: np.ndarray, dims: tuple[str, ...], ci_prob: float) -> xr.Dataset:

@@ -14,6 +14,7 @@ from bayescale.plots import style
 from bayescale.plots.bands import (
     as_fitted,
     families_shown,
+    light,
     readings_of,
     tuned_readings,
     unit_of_response,
@@ -46,7 +47,7 @@ def frontier_numbers(
             names, _ = families_shown(fitted)
         found = {
             name or "": compute_frontier(
-                fitted.tree, budgets_flops, family=name, ci_prob=ci_prob
+                light(fitted).tree, budgets_flops, family=name, ci_prob=ci_prob
             )
             for name in names
         }  # fmt: skip

@@ -13,6 +13,7 @@ from bayescale.answers import interval
 from bayescale.errors import SpecError
 from bayescale.inference.tree import Fitted
 from bayescale.laws.published import PUBLISHED, PowerLaw, Published
+from bayescale.laws.surface import SHORT
 from bayescale.models.arrays import arrays
 from bayescale.models.coordinates import LOSS_ROLES
 from bayescale.models.distributions import Prior
@@ -28,7 +29,9 @@ SYMBOLS = {
     "alpha": r"exponent of size, $\alpha$", "beta": r"exponent of data, $\beta$",
     "gamma": r"exponent of compute, $\gamma$", "a": "exponent of the best size, $a$",
     OPTIMUM: r"best size, $N^*\propto C^{\,a}$", "beta_2": r"$\beta_2$", "kappa": r"$\kappa$",
-    "delta": r"$\delta$",
+    "delta": r"$\delta$", "batch_N": r"$B^*$ with $N$", "batch_T": r"$B^*$ with $T$",
+    "rate_N": r"$\eta^*$ with $N$", "rate_T": r"$\eta^*$ with $T$",
+    "rate_B": r"$\eta$ with $B/B^*$",
 }  # fmt: skip
 
 
@@ -131,7 +134,13 @@ def exponents(
                               marker="D", markersize=4.5, linewidth=1)
         )  # fmt: skip
     _, rest = families_shown(fitted)
-    title = f"Exponents of {style.formula(fitted.law)}" + (f"\n{rest}" if rest else "")
+    shown_law = fitted.law
+    if fitted.surface is not None and fitted.surface.loss_law is not None:
+        shown_law = fitted.surface.loss_law
+    title = f"Exponents of {style.formula(shown_law)}"
+    if all(n.partition("_")[0] in SHORT.values() for n in names):
+        title = "How the best batch size and learning rate move"
+    title = title + (f"\n{rest}" if rest else "")
     style.headline(figure, ours, axes[0], title, fitted.warning)
     style.legend(figure, ours, axes[0], handles)
     return figure
@@ -203,7 +212,8 @@ def _quantities(fitted: Fitted, var_names: Sequence[str] | None) -> list[str]:
     names = [n for n, p in parameters.items() if p.role in ("exponent", "optimum_exponent")]
     names = names or [n for n, p in parameters.items() if p.role not in LOSS_ROLES]
     names = names or list(parameters)
-    return [*names, OPTIMUM] if fitted.law.name == "additive" else names
+    base = fitted.model.named_law if fitted.surface is not None else fitted.law
+    return [*names, OPTIMUM] if base is not None and base.name == "additive" else names
 
 
 def _draws(fitted: Fitted, name: str, family: str) -> np.ndarray:
@@ -266,10 +276,15 @@ def _printed(
     entry: Published | PowerLaw, fitted: Fitted, names: list[str]
 ) -> dict[str, tuple[float, float | None]]:
     if isinstance(entry, PowerLaw):
+        if entry.response in SHORT:
+            short = SHORT[entry.response]
+            own = {f"{short}_{k}": (v, entry.errors.get(k)) for k, v in entry.exponents.items()}
+            return {k: v for k, v in own.items() if k in names}
         is_size = entry.response == "N" and set(entry.exponents) == {"flops"}
         target = next((n for n in (OPTIMUM, "a") if n in names and is_size), None)
         return {target: (entry.exponents["flops"], None)} if target else {}
-    if entry.law != fitted.law.name:
+    base = fitted.model.named_law if fitted.surface is not None else fitted.law
+    if base is None or entry.law != base.name:
         return {}
     exponents = [n for n in names if n in entry.parameters and n in fitted.law.parameters]
     out = {n: (entry.natural[n], entry.errors.get(n)) for n in exponents}

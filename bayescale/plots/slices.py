@@ -22,6 +22,7 @@ from bayescale.plots.bands import (
     curve_inputs,
     families_shown,
     law_draws,
+    light,
     tuned_readings,
     unit_of_response,
 )  # fmt: skip
@@ -91,7 +92,7 @@ def isoflop_numbers(
     if not len(budgets):
         budgets = np.geomspace(data["flops"].min(), data["flops"].max(), 4)
     budgets = np.atleast_1d(budgets)
-    spend = spending(fitted.tree, family=family)
+    spend = spending(light(fitted).tree, family=family)
     best = [spend.best(np.array([b])) for b in budgets]
     low, high = data["N"].min(), data["N"].max()
     for b in best:

@@ -10,7 +10,7 @@ import xarray as xr
 from bayescale.answers import Answer
 from bayescale.errors import DataError
 from bayescale.inference.tree import Fitted, opened
-from bayescale.report import sections
+from bayescale.report import figures, sections
 from bayescale.report.page import page
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def report(
         sections.beyond(fitted, plan, prediction),
         sections.checks(check),
         sections.tables(plan, prediction),
-        sections.figures(fitted, plan, prediction, ci_prob),
+        figures.tuning(fitted, plan, ci_prob),
+        figures.figures(fitted, plan, prediction, ci_prob),
         sections.model(fitted),
         sections.parameters(fitted, ci_prob),
         sections.data(fitted),
@@ -91,4 +92,9 @@ def _title(fitted: Fitted) -> str:
     name = fitted.runs.attrs.get("dataset")
     what = f" of {name}" if name else ""
     several = f", {len(fitted.families)} families" if fitted.by_family else ""
-    return f"Scaling law{what}: {fitted.law.name}{several}"
+    law = fitted.law.name
+    if fitted.surface is not None:
+        base = fitted.surface.loss_law
+        names = " and ".join(h.replace("_", " ") for h in fitted.surface.hyperparameters)
+        law = f"{base.name} with {names}" if base is not None else names
+    return f"Scaling law{what}: {law}{several}"

@@ -13,7 +13,7 @@ from bayescale.errors import SpecError
 from bayescale.inference.tree import Fitted
 from bayescale.models.distributions import Prior
 from bayescale.models.pooling import pooling_text
-from bayescale.report.page import Section, escape, paragraphs, picture, table
+from bayescale.report.page import Section, escape, paragraphs, table
 from bayescale.schema import FIELDS
 
 if TYPE_CHECKING:
@@ -31,24 +31,16 @@ MEANINGS = {
     "noise_slope": "growth of ln sigma with the log of its input",
     "undertuned_share": "share of badly tuned runs",
     "undertuned_scale": "what a badly tuned run loses, in log loss",
+    "price_noise": "noise that a run has for each unit of what it lost to its hyperparameters",
+    "misfit": "size of what the loss law misses from cell to cell, in log loss",
+    "misfit_length": "e-folds of N and T over which that changes",
+    "cell_sigma": "what a cell has of its own beside that, in log loss",
+    "cliff": "e-folds above the best rate at which half of the runs diverge",
+    "cliff_width": "e-folds over which the risk of divergence rises",
+    "cliff_N": "shift of the cliff with ln N",
+    "cliff_T": "shift of the cliff with ln T",
+    "cliff_B": "shift of the cliff with the log of batch over best batch",
 }
-
-CAPTIONS = {
-    "batch": "What the target takes against batch size. A bar is where an answer lies, between two "
-    "evaluations; the critical batch size takes twice what the smallest batch does.",
-    "plan": "What each size would reach on the budget. Green: sizes that cost less than 0.2 % of "
-    "expected loss. The bar is the interval of the best size.",
-    "forecast": "The forecast: readings, points with intervals, and a path to them from the middle "
-    "of the data.",
-    "law": "Readings, and the mean curve with its interval for a few sizes. Readings should lie on "
-    "both sides of a curve of their colour.",
-    "isoflop": "Slices of equal compute. The best size is the bottom of each curve.",
-    "frontier": "Best size, tokens and loss against compute; dashed beyond the data.",
-    "residuals": "What the law leaves over, in units of the noise. A trend of the means is misfit; "
-    "orange readings count for little.",
-    "exponents": "Exponents: prior, posterior, and what others have published for the same law.",
-}
-
 
 _POINTS_TOLD = 3
 """Points of a forecast that are told in words; a table has them all."""
@@ -141,32 +133,6 @@ def tables(plan: Plan | None, prediction: Prediction | None) -> Section | None:
     return Section("Numbers", body)
 
 
-def figures(
-    fitted: Fitted, plan: Plan | None, prediction: Prediction | None, ci_prob: float
-) -> Section:
-    """Every plot that this law has, with a caption that says what to look for."""
-    from bayescale import plots
-
-    if fitted.spec["model"]["kind"] == "critical_batch":
-        drawn = [("batch", plots.batch(fitted, ci_prob=ci_prob))]
-        return Section("Figures", "".join(picture(f, CAPTIONS[name]) for name, f in drawn))
-    inputs = set(fitted.law.inputs)
-    sized = {"N", "T"} <= inputs or {"N", "flops"} <= inputs
-    free = inputs - {"N", "T", "flops"}
-    drawn = []
-    if plan is not None:
-        drawn.append(("plan", plots.plan(plan)))
-    if prediction is not None:
-        drawn.append(("forecast", plots.forecast(prediction)))
-    drawn.append(("law", plots.law(fitted, ci_prob=ci_prob)))
-    if sized and not free:
-        drawn.append(("isoflop", plots.isoflop(fitted, ci_prob=ci_prob)))
-        drawn.append(("frontier", plots.frontier(fitted.tree, ci_prob=ci_prob)))
-    drawn.append(("residuals", plots.residuals(fitted, ci_prob=ci_prob)))
-    drawn.append(("exponents", plots.exponents(fitted, ci_prob=ci_prob)))
-    return Section("Figures", "".join(picture(figure, CAPTIONS[name]) for name, figure in drawn))
-
-
 def model(fitted: Fitted) -> Section:
     """The model in words, and every prior with its reason."""
     law = fitted.law
@@ -201,6 +167,8 @@ def parameters(fitted: Fitted, ci_prob: float) -> Section:
     posterior = fitted.tree["posterior"].dataset
     rows = []
     for name, x in posterior.data_vars.items():
+        if set(x.dims) - {"chain", "draw", "family"}:
+            continue  # levels of cells: their place is in the figures
         families = [str(f) for f in x["family"].values] if "family" in x.dims else [""]
         for f in families:
             draws = (x.sel(family=f) if f else x).values.reshape(-1)
@@ -270,6 +238,15 @@ def making(fitted: Fitted) -> Section:
     rows.append(("hash of the runs", s["runs_hash"][:16]))
     rows.append(("versions", ", ".join(f"{k} {v}" for k, v in s["versions"].items())))
     return Section("How this was made", table(("", ""), rows, words=(0, 1)))
+
+
+def _noise(fitted: Fitted) -> str:
+    if fitted.surface is None:
+        return fitted.model.noise.describe()
+    return (
+        "Student-t on log loss, of a scale that grows with what a run lost to its "
+        "hyperparameters; what the loss law misses at a size and length is shared by all runs there"
+    )
 
 
 def _summary(fitted: Fitted) -> str:
