@@ -52,7 +52,7 @@ class Habit(Answer):
         out |= {f"{k}_habit": self.under.draws[k] for k in ("N", "T", "loss")}
         out["size_ratio"] = out["N_habit"] / out["N_tuned"]
         out["lost"] = out["loss_habit"] / out["loss_tuned"] - 1.0
-        out["lost_by_size"] = self.sized / out["loss_tuned"] - 1.0
+        out["lost_by_size"] = xr.ones_like(out["lost"]) * self.sized / out["loss_tuned"] - 1.0
         return xr.Dataset(out)
 
     @cached_property

@@ -120,6 +120,7 @@ class Tuning(Answer):
         low, high = said(x, bracket.kind, self.ci_prob)
         one = percent(1.0 - (1.0 - self.ci_prob) / 2)
         tried, cell = [value_text(name, v) for v in bracket.tried], _cell_text(bracket)
+        beyond = ", and what is recommended beyond rests on priors"
         if bracket.kind == "interval":
             return (
                 f"The best {word} is {value_text(name, low, unit=False)} to "
@@ -129,13 +130,13 @@ class Tuning(Answer):
             return (
                 f"The best {word} is at most {value_text(name, high)} ({one}): {cell} it lies "
                 f"below the smallest tried, {tried[0]}, with {percent(bracket.below)} probability, "
-                "so the data bound it from above only."
+                f"so the data bound it from above only{beyond}."
             )
         if bracket.kind == "at least":
             return (
                 f"The best {word} is at least {value_text(name, low)} ({one}): {cell} it lies "
                 f"above the largest tried, {tried[1]}, with {percent(bracket.above)} probability, "
-                "so the data bound it from below only."
+                f"so the data bound it from below only{beyond}."
             )
         return (
             f"The data do not say where the best {word} is: {cell} it may lie on either side "
