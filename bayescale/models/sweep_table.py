@@ -48,7 +48,7 @@ def with_swept(runs: xr.Dataset) -> xr.Dataset:
 def check_sweep(flat: xr.Dataset, runs: xr.Dataset, surface: Surface, *, trust_units: bool) -> None:
     """One `DataError` that says what is wrong with the hyperparameters of a table, if anything."""
     for name in surface.hyperparameters:
-        _check_present(name, flat)
+        _check_present(name, flat, surface)
         _check_varied(name, flat, surface)
     for name in surface.switches:
         _check_switch(name, flat)
@@ -60,7 +60,7 @@ def check_sweep(flat: xr.Dataset, runs: xr.Dataset, surface: Surface, *, trust_u
         _check_batch_unit(flat)
 
 
-def _check_present(name: str, flat: xr.Dataset) -> None:
+def _check_present(name: str, flat: xr.Dataset, surface: Surface) -> None:
     word = WORDS.get(name, name)
     if name not in flat or not np.isfinite(np.asarray(flat[name].values, float)).any():
         have = ", ".join(str(v) for v in flat.data_vars)
@@ -73,7 +73,7 @@ def _check_present(name: str, flat: xr.Dataset) -> None:
         raise DataError(
             f"A hyperparameter model needs the {word} of every run, and these runs have no column "
             f"`{name}`. They have: {have}. Map it with as_runs(frame, columns={{'{name}': 'their "
-            f"name'}}), or fit the loss alone: bs.LossModel(...).{extra}"
+            f"name'}}), or {_without(name, surface)}.{extra}"
         )
     values = np.asarray(flat[name].values, float)
     bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
@@ -82,23 +82,19 @@ def _check_present(name: str, flat: xr.Dataset) -> None:
         raise DataError(
             f"`{name}` is missing or not positive in {len(bad)} of {len(values)} fitted runs "
             f"({', '.join(ids)}{', ...' if len(bad) > 5 else ''}; first value {values[bad[0]]:g}). "
-            "Fill the column, or set those rows aside with as_runs(..., on_invalid='set_aside')."
+            f"Fill the cells, or drop those rows first: frame.dropna(subset=['{name}'])."
         )
 
 
 def _check_varied(name: str, flat: xr.Dataset, surface: Surface) -> None:
     values = np.asarray(flat[name].values, float)
     levels = np.unique(np.round(np.log(values), 6))
-    word, others = WORDS.get(name, name), [h for h in surface.hyperparameters if h != name]
-    rest = f"hyperparameters=({', '.join(repr(h) for h in others)},)"
+    word = WORDS.get(name, name)
     if len(levels) == 1:
-        way = (
-            f"leave it out, HyperparameterModel({rest})" if others
-            else "fit the loss alone, bs.LossModel(...)"
-        )  # fmt: skip
         raise DataError(
             f"One {word} only ({values[0]:.4g} in all {len(values)} runs): where the best one lies "
-            f"cannot be learnt from that. Add runs at other values of `{name}`, or {way}."
+            f"cannot be learnt from that. Add runs at other values of `{name}`, or "
+            f"{_without(name, surface)}."
         )
     if not surface.scales:
         return
@@ -112,10 +108,22 @@ def _check_varied(name: str, flat: xr.Dataset, surface: Surface) -> None:
               for c in range(cells.max() + 1)]  # fmt: skip
     if not any(varied):
         places = " and ".join(surface.scales)
+        several = len(surface.scales) > 1
+        place = f"({', '.join(surface.scales)})" if several else places
         raise DataError(
-            f"Each {places} has one {word} only, so what a miss costs cannot be told from what "
-            f"{places} do. Add, at one {places} at least, runs at two or three values of `{name}`."
+            f"Each {place} has one {word} only, so what a miss costs cannot be told from what "
+            f"{places} {'do' if several else 'does'}. Add, at one {place} at least, runs "
+            f"at two or three values of `{name}`, or {_without(name, surface)}."
         )
+
+
+def _without(name: str, surface: Surface) -> str:
+    """The way out where nothing can be learnt about a hyperparameter."""
+    others = [h for h in surface.hyperparameters if h != name]
+    if not others:
+        return "fit the loss alone, bs.LossModel(...)"
+    rest = f"({', '.join(repr(h) for h in others)}{',' if len(others) == 1 else ''})"
+    return f"leave it out, HyperparameterModel(hyperparameters={rest})"
 
 
 def _check_switch(name: str, flat: xr.Dataset) -> None:
