@@ -9,7 +9,8 @@ from benchmarks.record import HERE, RESULTS, Aim, Record, markdown, text
 
 ORDER = (
     "constants", "contamination", "cost", "samplers", "growth", "published", "two_routes", "peers",
-    "harness", "training_speed", "hyperparameters", "critical_batch",
+    "harness", "training_speed", "hyperparameters", "hyperparameters.small",
+    "critical_batch",
 )  # fmt: skip
 START = "<!-- results: written by python -m benchmarks.tables; do not edit below -->"
 
