@@ -88,8 +88,8 @@ def build_tree(
 class Fitted:
     """A fit opened for use: the law, its parameters as draws, and where the data lie.
 
-    Everything after inference (predict, plan, check, plots) reads a fit through this. ``kept`` holds
-    what is computed once and asked for many times, such as misfit paths.
+    Everything after inference (predict, plan, check, plots) reads a fit through this. ``kept``
+    holds what is computed once and asked for many times, such as misfit paths.
     """
 
     tree: xr.DataTree

@@ -63,7 +63,7 @@ class Paths:
         return out
 
     def at_cells(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which points are cells, and the whole level there, ``(point,)`` and ``(sample, point)``."""
+        """Which points are cells ``(point,)``, and the whole level there ``(sample, point)``."""
         known = self.cells.place[self._mine]
         away = np.abs(place[:, None, :] - known).max(axis=-1)
         near = away.argmin(axis=1)
