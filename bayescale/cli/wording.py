@@ -34,9 +34,11 @@ _SWEEP = "--hyperparameters batch_size,learning_rate"
 _LEFT = re.compile(r"HyperparameterModel\(hyperparameters=\(([^()]*)\)\)")
 _MODELS = (
     ("HyperparameterModel(..., trust_units=True)", "--trust-units"),
-    ("bs.HyperparameterModel(...)", f"`bayescale fit {_SWEEP}`"),
     ("bs.LossModel(...)", "leave out --hyperparameters"),
     ("(loss_law=None)", "(--law none)"),
+    ("bs.tune needs a fit that knows hyperparameters", "tune needs a fit of hyperparameters"),
+    ("Fit bs.HyperparameterModel(...) to runs", f"Make one, `bayescale fit {_SWEEP}`, from runs"),
+    ("bs.HyperparameterModel(...)", f"`bayescale fit {_SWEEP}`"),
     ("bs.predict says", "`bayescale predict` says"),
     ("(see `studies`)", "(--format json has their words)"),
 )

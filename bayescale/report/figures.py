@@ -41,7 +41,7 @@ SWEEP_CAPTIONS = {
 }
 TUNING_CAPTIONS = {
     "valley": "Shades: settings that cost next to nothing, on average over the posterior. Dots: "
-    "draws of the optimum. Squares: what published laws advise, and what following them costs.",
+    "draws of the optimum. Squares, where there are any: what published laws advise.",
     "optimum": "Best batch size and learning rate, beyond the data as well. A dot is what one "
     "cell's own runs say, given how steep the fitted bowls are; dots that scatter more than the "
     "band say that the optimum is no exact power law.",

@@ -26,7 +26,8 @@ def test_unknown_verb(say):
     _refused(
         say("predit", "fit.nc"),
         "error: there is no verb `predit`. Did you mean `predict`?\n"
-        "Verbs: import, fit, check, predict, plan, tune, report, data, laws. See\n`bayescale --help`.\n",
+        "Verbs: import, fit, check, predict, plan, tune, report, data, laws. See\n"
+        "`bayescale --help`.\n",
     )
 
 
