@@ -10,7 +10,7 @@ import xarray as xr
 
 import bayescale as bs
 from bayescale.errors import ConvergenceWarning, SpecError
-from bayescale.inference import _gate
+from bayescale.inference.gate import gate
 from bayescale.inference.pointwise import log_likelihood, values_of
 from bayescale.inference.tree import opened
 from bayescale.models.arrays import arrays
@@ -105,19 +105,19 @@ def test_a_fit_that_did_not_converge_says_so_everywhere(chinchilla):
     ids=["stuck", "not a number", "too few", "one chain stuck"],
 )  # fmt: skip
 def test_what_cannot_be_diagnosed_has_not_passed(draws):
-    assert _gate({"E": draws}, {}, {"method": "nuts"})["status"] == "failed"
+    assert gate({"E": draws}, {}, {"method": "nuts"})["status"] == "failed"
 
 
 def test_the_gate_lets_good_chains_pass_and_counts_divergences():
     x = np.random.default_rng(0).normal(size=(4, 1000))
-    assert _gate({"E": x}, {}, {"method": "nuts"})["status"] == "ok"
+    assert gate({"E": x}, {}, {"method": "nuts"})["status"] == "ok"
     diverging = np.zeros((4, 1000), bool)
     diverging[0, :3] = True
-    found = _gate({"E": x}, {"diverging": diverging}, {"method": "nuts"})
+    found = gate({"E": x}, {"diverging": diverging}, {"method": "nuts"})
     assert found["status"] == "warning"
     assert "3 of 4000 transitions diverged" in found["messages"][0]
     diverging[0, :60] = True
-    assert _gate({"E": x}, {"diverging": diverging}, {"method": "nuts"})["status"] == "failed"
+    assert gate({"E": x}, {"diverging": diverging}, {"method": "nuts"})["status"] == "failed"
 
 
 def test_same_seed_same_numbers(chinchilla, chinchilla_fast):

@@ -1,0 +1,110 @@
+"""How a density is sampled: all coordinates together, or a large sweep in its two parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bayescale.inference import two_parts
+from bayescale.inference.importance import K_HAT_LIMIT, importance_draws
+from bayescale.inference.mode import Mode, find_mode
+from bayescale.inference.progress import progress_bar
+from bayescale.inference.samplers import Chains, numpyro_nuts, pymc_chains
+from bayescale.models.density import AbstractDensity
+from bayescale.models.surface_density import SurfaceDensity
+
+# Importance sampling in many dimensions costs an attempt and fails: k-hat was 1.5 at 8 families
+# of 40 runs (54 coordinates) and 8 at 100 families of 50 (606).
+FAST_UP_TO = 50
+
+CHEAP_EFFORT = 6  # times the evaluations, for a law through a few dozen levels; seconds in all
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `fit` was asked for."""
+
+    method: str
+    draws: int
+    tune: int
+    chains: int
+    random_seed: int
+    sampler: str
+    target_accept: float
+    progressbar: bool
+
+
+def as_a_whole(
+    density: AbstractDensity, asked: Settings, notes: dict[str, Any]
+) -> tuple[Chains, dict[str, Any]]:
+    """Draws of all coordinates together, by importance sampling or by NUTS."""
+    start = find_mode(
+        density, random_seed=asked.random_seed, hold=two_parts.spreads(density)
+    )  # the joint mode of a hierarchy is degenerate in its spreads: the sampler finds them
+    if asked.method == "fast" and density.size > FAST_UP_TO:
+        return _sample(density, start, asked), notes | {
+            "method": "nuts", "sampler": asked.sampler,
+            "fell_back": f"method='fast' serves up to {FAST_UP_TO} coordinates and this model has "
+            f"{density.size}, so it was sampled by NUTS.",
+        }  # fmt: skip
+    if asked.method == "fast":
+        many = asked.draws * asked.chains
+        weighted = importance_draws(density, start, many, random_seed=asked.random_seed)
+        notes = notes | {"k_hat": weighted.k_hat, "importance_ess": weighted.ess}
+        if weighted.k_hat <= K_HAT_LIMIT:
+            u = weighted.u.reshape(asked.chains, asked.draws, -1)
+            return Chains(u, {}, {}), notes | {"method": "fast"}
+        notes["fell_back"] = (
+            f"method='fast' gave k-hat {weighted.k_hat:.2f} (limit {K_HAT_LIMIT}): the Laplace "
+            "approximation does not describe this posterior, so it was sampled by NUTS."
+        )
+    return _sample(density, start, asked), notes | {"method": "nuts", "sampler": asked.sampler}
+
+
+def in_two_parts(density: SurfaceDensity, asked: Settings) -> tuple[Chains | None, dict[str, Any]]:
+    """Draws by `two_parts`; None where its normal first part does not hold, with the reason."""
+    bowls, normal, law = two_parts.first_part(density, asked.random_seed)
+    start = find_mode(law, random_seed=asked.random_seed, hold=two_parts.spreads(law))
+    notes: dict[str, Any] = {"method": asked.method, "parts": "bowls, then the law"}
+    stats, u = {}, None
+    if asked.method == "fast":
+        many = asked.draws * asked.chains
+        weighted = importance_draws(
+            law, start, many, random_seed=asked.random_seed, effort=CHEAP_EFFORT
+        )
+        notes |= {"k_hat": weighted.k_hat, "importance_ess": weighted.ess}
+        if weighted.k_hat <= K_HAT_LIMIT:
+            u = weighted.u.reshape(asked.chains, asked.draws, -1)
+        else:
+            notes["fell_back"] = (
+                f"method='fast' gave k-hat {weighted.k_hat:.2f} (limit {K_HAT_LIMIT}) for the law, "
+                "so the law was sampled by NUTS."
+            )
+            notes["method"] = "nuts"
+    if u is None:
+        sampled = _sample(law, start, asked)
+        assert sampled.u is not None
+        u, stats = sampled.u, sampled.stats
+        notes["sampler"] = asked.sampler
+    joined = two_parts.join(density, bowls, normal, law, u, asked.random_seed)
+    notes |= {"k_hat_bowls": joined.k_hat, "ess_bowls": joined.ess}
+    if not joined.usable:
+        return None, {
+            "two_parts_failed": f"k-hat {joined.k_hat:.2f} for the bowls, {joined.ess:.0f} "
+            "effective draws"
+        }
+    latents = {"misfit_at": (("cell",), joined.misfit)}
+    return Chains(joined.u, {}, stats, latents), notes
+
+
+def _sample(density: AbstractDensity, start: Mode, asked: Settings) -> Chains:
+    kw: dict[str, Any] = {
+        "draws": asked.draws, "tune": asked.tune, "chains": asked.chains,
+        "random_seed": asked.random_seed, "target_accept": asked.target_accept,
+    }  # fmt: skip
+    if asked.sampler != "numpyro":
+        return pymc_chains(density, asked.sampler, progressbar=asked.progressbar, **kw)
+    total = (asked.draws + asked.tune) * asked.chains
+    text = f"sampling {asked.chains} chains"
+    with progress_bar(total, text, show=asked.progressbar) as progress:
+        return numpyro_nuts(density, start.u, start.cholesky, progress=progress, **kw)
