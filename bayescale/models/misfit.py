@@ -167,9 +167,9 @@ def _newton(
     """The mode after one Newton step, whose derivatives are those of the mode itself.
 
     The rounds before run on constants. Reweighting alone stood 0.2 off in the log density, and its
-    gradient 0.5 %, at places where sizes were badly predicted; three steps more end that. Without the dependence of the mode on the parameters the
-    gradient belongs to another function than the value, and a sampler creeps (measured: steps a
-    thousand times too small).
+    gradient 0.5 %, at places where sizes were badly predicted; three steps more end that. Without
+    the dependence of the mode on the parameters the gradient belongs to another function than the
+    value, and a sampler creeps (measured: steps a thousand times too small).
     """
     per_cell = lambda x: xp.group_sum(x, cells.of_reading, len(cells))  # noqa: E731
     z = residual - xp.take(level, cells.of_reading)

@@ -289,8 +289,8 @@ LEAST_NEED = LogNormal(
 LEAST_NEED_POWER = Normal(
     1.0,
     0.5,
-    source="Power of size in the tokens that a target set at 20 tokens a parameter takes: about 1 by "
-    "construction (0.98 in 2410.21676). Chosen width: targets are set in other ways too.",
+    source="Power of size in the tokens that a target set at 20 tokens a parameter takes: about 1 "
+    "by construction (0.98 in 2410.21676). Chosen width: targets are set in other ways too.",
 )
 CRITICAL_BATCH_POWER = Normal(
     0.4,
@@ -308,14 +308,14 @@ TURN = LogNormal(
 SEED_SIGMA = LogNormal(
     0.05,
     1.0,
-    source="Sd between seeds of ln(samples to a target): 0.013 (resnet) to 0.23 (unet3d) in MLPerf's "
-    "reference convergence points.",
+    source="Sd between seeds of ln(samples to a target): 0.013 (resnet) to 0.23 (unet3d) in "
+    "MLPerf's reference convergence points.",
 )
 BATCH_SIGMA = LogNormal(
     0.03,
     0.8,
-    source="Sd about the curve of what all runs of one batch size share: each was tuned on its own, "
-    "well or less well. Chosen: 1 to 11 %.",
+    source="Sd about the curve of what all runs of one batch size share: each was tuned on its "
+    "own, well or less well. Chosen: 1 to 11 %.",
 )
 STRAGGLER_SHARE = LogitNormal(
     0.03, 1.0, source="Share of runs that are much later or earlier than their like. Chosen."
