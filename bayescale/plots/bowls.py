@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LINES = 5  # values of the other hyperparameter in a panel
 POINTS = 60
 BEYOND = 1.6  # curves run to this factor past what the cell tried; chosen
-HIGHEST = 1.05  # a panel ends at this multiple of the cell's best loss, or at its worst run
+SHOWN = 0.85  # share of runs inside the panels; the steep rest would hide the bottoms; chosen
 
 
 def bowls_numbers(
@@ -136,7 +136,7 @@ def bowls(
     ]  # fmt: skip
     if left_out:
         handles.append(style.line_handle(
-            style.GREY, f"{left_out} runs above the panel", marker="^", linestyle="", markersize=4
+            style.GREY, f"{left_out} run{"s" * (left_out > 1)} above the panel", marker="^", linestyle="", markersize=4
         ))  # fmt: skip
     style.headline(figure, ours, axes[0], _title(found, optima, against, len(runs)), fitted.warning)
     style.legend(figure, ours, axes[0], handles)
@@ -194,7 +194,9 @@ def _height(runs: pd.DataFrame, optima: pd.DataFrame) -> float:
     """The ratio of losses that every panel spans above its optimum."""
     depth = dict(zip(optima["cell"], optima["loss"], strict=True))
     best = np.array([depth[c] for c in runs["cell"]])
-    return float(np.clip((runs["loss"] / best).max() * 1.004, 1.004, HIGHEST))
+    ratio = np.log(runs["loss"].to_numpy() / best)
+    reach = np.log(1.05) if len(ratio) > 20 else 0.0
+    return float(np.exp(max(1.04 * np.quantile(ratio, SHOWN), min(reach, ratio.max()), 0.004)))
 
 
 def _panel(
