@@ -135,9 +135,8 @@ def bowls(
                           marker="|", markersize=7, linewidth=1.8),
     ]  # fmt: skip
     if left_out:
-        handles.append(style.line_handle(
-            style.GREY, f"{left_out} run{"s" * (left_out > 1)} above the panel", marker="^", linestyle="", markersize=4
-        ))  # fmt: skip
+        above = f"{left_out} run{'s' * (left_out > 1)} above the panel"
+        handles.append(style.line_handle(style.GREY, above, marker="^", linestyle="", markersize=4))
     style.headline(figure, ours, axes[0], _title(found, optima, against, len(runs)), fitted.warning)
     style.legend(figure, ours, axes[0], handles)
     return figure
