@@ -322,11 +322,14 @@ def decades_beyond(
     Where the law's inputs do not give compute, decades beyond the largest value of any input.
     """
     out = np.zeros(len(families))
+    law = fitted.law if fitted.surface is None else fitted.surface.loss_law
+    if law is None:  # one cell: hyperparameters are no distance in compute
+        return out
     for name in dict.fromkeys(families):
         index = np.flatnonzero(families == name)
         seen = fitted.readings(name if fitted.by_family else None)
         here = {k: v[index] for k, v in points.items()}
-        out[index] = _distance(seen, here, fitted.law.inputs)
+        out[index] = _distance(seen, here, law.inputs)
     return out
 
 
