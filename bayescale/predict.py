@@ -253,7 +253,7 @@ def _noise_of_surface(
             _, cell = np.unique(place, axis=0, return_inverse=True)
             cell = cell.reshape(-1)
             own = paths.cell_sigma * rng.standard_normal((len(out), cell.max() + 1))
-            known, _ = paths.at_cells(place)  # a cell with runs has its level already
+            known, _ = paths.cells.at(place, paths.family)  # a cell with runs has its level already
             out[:, index] += np.where(known, 0.0, own[:, cell])
     return out
 

@@ -15,7 +15,7 @@ from bayescale.check.cards import Card, Finding, card
 from bayescale.check.evidence import Evidence
 from bayescale.check.posterior import against_prior
 from bayescale.check.residuals import noise_card
-from bayescale.inference.curve import best_hyperparameters, scales
+from bayescale.inference.curve import best_hyperparameters, surface_values
 from bayescale.inference.tree import Fitted
 from bayescale.laws.surface import RATE
 from bayescale.models.arrays import arrays
@@ -138,12 +138,11 @@ def flat_card(fitted: Fitted) -> Card:
         at = largest_cell(fitted, family)
         best = best_hyperparameters(fitted, at, family)
         chosen = {k: np.exp(np.median(np.log(x)))[None, None] for k, x in best.items()}
-        draws = {k: v[:, None] for k, v in fitted.parameters(family).items()}
-        values = {**at, **draws, **chosen, **scales(fitted)}
+        values = {**surface_values(fitted, at, family), **chosen}
         prices = fitted.surface.prices(values, np)
         where = f" ({family})" if fitted.by_family else ""
         for name in best:
-            free = _free_factor(fitted, name, at, draws)
+            free = _free_factor(fitted, name, values)
             told.append(f"`{name}` may be off by a factor {free:.2f} for {CHEAP:.1%}{where}")
         cost = np.asarray(sum(prices.values(), 0.0))
         high = float(np.quantile(cost, 0.95))
@@ -167,7 +166,7 @@ def divergence_card(evidence: SurfaceEvidence) -> Card:
             "advice beyond the largest rates tried rests on the bowl alone.",
         )  # fmt: skip
     xp, density = arrays("numpy"), fitted.density
-    ends = density._log_ends(evidence.values, density.parameters(evidence.values, xp), xp)
+    ends = density.log_ends(evidence.values, density.parameters(evidence.values, xp), xp)
     p = np.where(tried.diverged, np.exp(ends), -np.expm1(ends))  # of divergence, (sample, run)
     count = int(tried.diverged.sum())
     drawn = np.random.default_rng(evidence.random_seed).random(p.shape) < p
@@ -229,11 +228,10 @@ def _one_sided(fitted: Fitted, name: str) -> tuple[int, int, int]:
     return below, above, total
 
 
-def _free_factor(fitted: Fitted, name: str, at: dict[str, Any], draws: dict[str, Any]) -> float:
+def _free_factor(fitted: Fitted, name: str, values: dict[str, Any]) -> float:
     """Factor off the best value, either way, that costs `CHEAP`: from the curvature there."""
     assert fitted.surface is not None
     step = 1e-3
-    values = {**at, **draws, **scales(fitted)}
     log_best = fitted.surface.log_best(name, values, np)
     moved = {**values, name: np.exp(log_best + step)}
     curvature = 2.0 * np.asarray(fitted.surface.prices(moved, np)[name]) / step**2

@@ -1,7 +1,8 @@
 """The mean loss of a fit at any inputs, draw by draw, whatever kind of model it is.
 
 A law is broadcast over its draws. A surface takes the hyperparameters that are given and the best
-of each draw for the others, and adds what the law was seen to miss (`bayescale.models.misfit`).
+of each draw for the others, and adds what the law was seen to miss (`bayescale.models.misfit`); its
+optima are a place's own, off their law by an offset that was fitted or, at a new place, drawn.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 
 from bayescale.inference.tree import Fitted
 from bayescale.models.misfit_paths import Paths
+
+OFFSETS = 9  # stream of random numbers for the offsets of places without runs
 
 
 def mean_loss(fitted: Fitted, inputs: Mapping[str, Any], family: str | None = None) -> np.ndarray:
@@ -26,16 +29,61 @@ def mean_loss(fitted: Fitted, inputs: Mapping[str, Any], family: str | None = No
     family : str, optional
         Where the fit tells families apart.
     """
-    draws = {k: v[:, None] for k, v in fitted.parameters(family).items()}
     given = {k: np.asarray(v, float) for k, v in inputs.items()}
-    n = len(next(iter(draws.values())))
     if fitted.surface is None:
-        out = fitted.law(xp=np, **given, **draws)
-        return np.broadcast_to(out, np.broadcast_shapes(np.shape(out), (n, 1)))
-    log_tuned, prices = fitted.surface.parts({**given, **draws, **scales(fitted)}, np)
-    out = sum(prices.values(), log_tuned)
-    out = np.broadcast_to(out, np.broadcast_shapes(np.shape(out), (n, 1)))
+        draws = {k: v[:, None] for k, v in fitted.parameters(family).items()}
+        return _by_draw(fitted, fitted.law(xp=np, **given, **draws))
+    log_tuned, prices = fitted.surface.parts(surface_values(fitted, given, family), np)
+    out = _by_draw(fitted, sum(prices.values(), log_tuned))
     return np.exp(out + misfit(fitted, given, family))
+
+
+def surface_values(
+    fitted: Fitted, inputs: Mapping[str, Any], family: str | None = None
+) -> dict[str, Any]:
+    """All that a surface needs at given inputs: parameters of every draw, scales and offsets.
+
+    Inputs come first: one that is also a parameter's name cannot be.
+    """
+    given = {k: np.asarray(v, float) for k, v in inputs.items()}
+    draws = {k: v[:, None] for k, v in fitted.parameters(family).items()}
+    return {**given, **draws, **scales(fitted), **offsets(fitted, given, family)}
+
+
+def offsets(
+    fitted: Fitted, inputs: Mapping[str, Any], family: str | None = None
+) -> dict[str, np.ndarray]:
+    """How far the best hyperparameters of a place lie off their laws, ``(sample, point)`` each.
+
+    A cell that was run has the offsets that its runs gave it. Any other place has one that was
+    never seen: a draw from the scatter, the same at all new places of one posterior draw, so that
+    a plan compares sizes and not luck.
+    """
+    posterior = fitted.tree["posterior"].dataset
+    names = [str(n) for n in posterior.data_vars if str(n).endswith("_scatter")]
+    if fitted.surface is None or not names:
+        return {}
+    cells: Any = getattr(fitted.density, "cells")  # noqa: B009
+    axes = [np.log(np.atleast_2d(np.asarray(inputs[a], float))) for a in cells.axes]
+    place = np.stack(np.broadcast_arrays(*axes), axis=-1)
+    seed, out = int(fitted.spec["random_seed"]), {}
+    for i, name in enumerate(names):
+        scatter = fitted.draws(name, family)[:, None]
+        new = scatter * np.random.default_rng([seed, OFFSETS, i]).standard_normal(scatter.shape)
+        short = name.removesuffix("_scatter")
+        own = f"{short}_offset"
+        if place.shape[0] == 1 and own in posterior:
+            known, index = cells.at(place[0], fitted.families.index(fitted.family(family)))
+            drawn = posterior[own].values.reshape(len(scatter), -1)[:, index]
+            new = np.where(known, drawn, new)
+        out[own] = new
+    return out
+
+
+def _by_draw(fitted: Fitted, x: Any) -> np.ndarray:
+    """An array that has its sample dimension even where no draw differs."""
+    n = fitted.tree["posterior"].sizes["chain"] * fitted.tree["posterior"].sizes["draw"]
+    return np.broadcast_to(x, np.broadcast_shapes(np.shape(x), (n, 1)))
 
 
 def misfit(fitted: Fitted, inputs: Mapping[str, Any], family: str | None = None) -> Any:
@@ -50,8 +98,8 @@ def misfit(fitted: Fitted, inputs: Mapping[str, Any], family: str | None = None)
     place = np.stack(np.broadcast_arrays(*axes), axis=-1)
     out = paths(place)
     if place.shape[0] == 1:
-        known, levels = paths.at_cells(place[0])
-        out = np.where(known, levels, out)
+        known, index = paths.cells.at(place[0], paths.family)
+        out = np.where(known, paths.levels[:, index], out)
     return out
 
 
@@ -87,9 +135,7 @@ def total_price(
 ) -> np.ndarray | float:
     """Log loss lost to hyperparameters that are not the best, ``(sample, point)``."""
     assert fitted.surface is not None
-    draws = {k: v[:, None] for k, v in fitted.parameters(family).items()}
-    given = {k: np.asarray(v, float) for k, v in inputs.items()}
-    return sum(fitted.surface.prices({**given, **draws, **scales(fitted)}, np).values(), 0.0)
+    return sum(fitted.surface.prices(surface_values(fitted, inputs, family), np).values(), 0.0)
 
 
 def best_hyperparameters(
@@ -101,16 +147,15 @@ def best_hyperparameters(
     """
     surface = fitted.surface
     assert surface is not None
-    draws = {k: v[:, None] for k, v in fitted.parameters(family).items()}
-    given = {k: np.asarray(v, float) for k, v in inputs.items()}
-    at = {**given, **draws, **scales(fitted)}
+    at = surface_values(fitted, inputs, family)
     misses = surface.misses(at, np)
-    n = len(next(iter(draws.values())))
-    out = {}
-    for name in surface.ordered:
-        best = np.exp(surface.log_best(name, at, np, batch_miss=misses.get("batch_size")))
-        out[name] = np.broadcast_to(best, np.broadcast_shapes(np.shape(best), (n, 1)))
-    return out
+    return {
+        name: _by_draw(
+            fitted,
+            np.exp(surface.log_best(name, at, np, batch_miss=misses.get("batch_size"))),
+        )
+        for name in surface.ordered
+    }
 
 
 def scales(fitted: Fitted) -> dict[str, float]:

@@ -7,6 +7,9 @@ the rounds before found, and all rounds are weighted as one mixture (Cornuet et 
 0907.1254). With as many evaluations that covers 90 %, with four times the effective draws
 (`tests/statistical/test_calibration.py`).
 
+Where one Student-t does not cover a posterior that is bent, more rounds draw from one about each of
+many draws (West 1993), which follows the bend.
+
 The k-hat of the Pareto-smoothed weights (Vehtari et al. 2024, 1507.02646) says whether the result
 can be trusted. Above `K_HAT_LIMIT` the caller goes on to NUTS.
 """
@@ -23,6 +26,10 @@ from bayescale.models.density import AbstractDensity
 K_HAT_LIMIT = 0.7
 PROPOSAL_TAIL = 6.0  # degrees of freedom of the proposals; chosen, heavier than the posteriors seen
 ROUNDS = 4
+BENT_ROUNDS, BENT_UP_TO = 8, 16  # more of them where one Student-t fails, and up to how many dims
+FEWEST = 0.25  # of the effective draws asked for, with which one Student-t is good enough
+CENTRES = 300  # of the mixture that follows a bend
+IN_CACHE = 300_000  # point-centres at once
 OVERSAMPLING = 3  # evaluations for each draw returned, all rounds together
 SMALLEST_ROUND = 250  # moments of fewer would mislead the next round; chosen
 
@@ -46,41 +53,117 @@ class Weighted:
 
 
 def importance_draws(
-    density: AbstractDensity, mode: Mode, n: int, *, random_seed: int, effort: int = 1
+    density: AbstractDensity,
+    mode: Mode,
+    n: int,
+    *,
+    random_seed: int,
+    effort: int = 1,
+    enough: int | None = None,
 ) -> Weighted:
     """About ``n`` posterior draws, the first proposal being Laplace's at ``mode``.
 
-    ``effort`` multiplies the evaluations of each round, where a density is cheap.
+    ``effort`` multiplies the evaluations of each round, where a density is cheap; ``enough`` is how
+    many effective draws are asked for, ``n`` unless it is given.
     """
     rng = np.random.default_rng(random_seed)
-    each = max(SMALLEST_ROUND, effort * OVERSAMPLING * n // ROUNDS)
-    proposals = [(mode.u, mode.cholesky)]
+    enough = n if enough is None else min(n, enough)
+    each = max(SMALLEST_ROUND, effort * OVERSAMPLING * enough // ROUNDS)
+    proposals = [Proposal(mode.u[None], mode.cholesky)]
     points, log_density = np.empty((0, density.size)), np.empty(0)
+    likely: list[np.ndarray] = []  # log density of each proposal at every point
     weight, k_hat = np.empty(0), np.inf
     evaluate = many_densities(density)
-    for _ in range(ROUNDS):
-        if len(points):
-            proposals.append(moments(points, weight, *proposals[-1]))
-        centre, cholesky = proposals[-1]
-        radius = np.sqrt(PROPOSAL_TAIL / rng.chisquare(PROPOSAL_TAIL, (each, 1)))
-        new = centre + (rng.standard_normal((each, density.size)) * radius) @ cholesky.T
+    for i in range(ROUNDS + BENT_ROUNDS):
+        if i >= ROUNDS:
+            proposals.append(_bent(points, weight, proposals[ROUNDS - 1], rng))
+        elif i:
+            proposals.append(_wide(points, weight, proposals[-1]))
+        new = proposals[-1].draw(each, rng)
+        old = [p.log_density(new) for p in proposals[:-1]]
         points = np.concatenate([points, new])
         log_density = np.concatenate([log_density, evaluate(new)])
-        weight, k_hat = _weights(points, log_density, proposals)
-        if k_hat <= K_HAT_LIMIT and 1.0 / np.sum(weight**2) >= n:
-            break  # as many effective draws as are asked for
+        likely = [np.concatenate(pair) for pair in zip(likely, old, strict=True)]
+        likely.append(proposals[-1].log_density(points))
+        weight, k_hat = _weights(log_density, np.logaddexp.reduce(likely))
+        effective = 1.0 / np.sum(weight**2)
+        if k_hat <= K_HAT_LIMIT and effective >= (FEWEST if i == ROUNDS - 1 else 1.0) * enough:
+            break
+        if i == ROUNDS - 1 and not _worth_bending(density, k_hat):
+            break
     chosen = _systematic(weight, n, rng)
     return Weighted(points[chosen], k_hat, min(float(n), float(1.0 / np.sum(weight**2))))
 
 
-def _weights(
-    points: np.ndarray, log_density: np.ndarray, proposals: list[tuple[np.ndarray, np.ndarray]]
-) -> tuple[np.ndarray, float]:
-    """Smoothed weights against the equal mixture of all proposals, and their k-hat."""
-    from arviz_stats.base.array import array_stats
-    from scipy.special import logsumexp
+@dataclass(frozen=True)
+class Proposal:
+    """Multivariate Student-t distributions of one shape about some centres, equally likely.
 
-    log_ratio = log_density - logsumexp([_log_t(points, *p) for p in proposals], axis=0)
+    Attributes
+    ----------
+    centres : ndarray, (centre, coordinate)
+    cholesky : ndarray, (coordinate, coordinate)
+    """
+
+    centres: np.ndarray
+    cholesky: np.ndarray
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """``(n, coordinate)``."""
+        size = self.centres.shape[1]
+        radius = np.sqrt(PROPOSAL_TAIL / rng.chisquare(PROPOSAL_TAIL, (n, 1)))
+        away = (rng.standard_normal((n, size)) * radius) @ self.cholesky.T
+        several = len(self.centres) > 1
+        index = rng.integers(len(self.centres), size=n) if several else np.zeros(n, int)
+        return self.centres[index] + away
+
+    def log_density(self, points: np.ndarray) -> np.ndarray:
+        """``(point,)``, without the constant that all proposals share."""
+        from scipy.linalg import solve_triangular
+
+        size, middle = self.centres.shape[1], self.centres.mean(axis=0)
+        half = (PROPOSAL_TAIL + size) / 2
+        white = lambda x: solve_triangular(self.cholesky, (x - middle).T, lower=True).T  # noqa: E731
+        centres, out = white(self.centres), np.empty(len(points))
+        step = max(1, IN_CACHE // len(centres))
+        for i in range(0, len(points), step):
+            z = white(points[i : i + step])
+            square = (z * z).sum(axis=1)[:, None] + (centres * centres).sum(axis=1)
+            square = np.maximum(square - 2.0 * z @ centres.T, 0.0)
+            # a sum of powers: the terms are within the range of numbers, the nearest one decides
+            terms = -half * np.log1p(square / PROPOSAL_TAIL)
+            top = terms.max(axis=1)
+            out[i : i + step] = top + np.log(np.exp(terms - top[:, None]).mean(axis=1))
+        return out - np.log(np.diag(self.cholesky)).sum()
+
+
+def _wide(points: np.ndarray, weight: np.ndarray, last: Proposal) -> Proposal:
+    """One Student-t with the moments of the weighted points."""
+    centre, cholesky = moments(points, weight, last.centres[0], last.cholesky)
+    return Proposal(centre[None], cholesky)
+
+
+def _bent(
+    points: np.ndarray, weight: np.ndarray, wide: Proposal, rng: np.random.Generator
+) -> Proposal:
+    """Narrower ones about many of the weighted points, of Silverman's width."""
+    size = points.shape[1]
+    centres = points[_systematic(weight, CENTRES, rng)]
+    effective = min(CENTRES, 1.0 / np.sum(weight**2))
+    width = (4.0 / (size + 2.0) / effective) ** (1.0 / (size + 4.0))
+    return Proposal(centres, min(width, 1.0) * wide.cholesky)
+
+
+def _worth_bending(density: AbstractDensity, k_hat: float) -> bool:
+    """Whether more rounds may help: in many dimensions no kernel covers."""
+    return density.size <= BENT_UP_TO and np.isfinite(k_hat)
+
+
+def _weights(log_density: np.ndarray, log_proposed: np.ndarray) -> tuple[np.ndarray, float]:
+    """Smoothed weights against the mixture of all proposals, and their k-hat."""
+    from arviz_stats.base.array import array_stats
+
+    log_ratio = log_density - log_proposed
     finite = np.isfinite(log_ratio)
     log_ratio = np.where(finite, log_ratio, log_ratio[finite].min(initial=0.0))  # worth nothing
     log_weight, k_hat = array_stats.psislw(
@@ -100,15 +183,6 @@ def moments(
     away = points - mean
     covariance = trust * (weight[:, None] * away).T @ away + (1 - trust) * cholesky @ cholesky.T
     return trust * mean + (1 - trust) * centre, np.linalg.cholesky(covariance)
-
-
-def _log_t(points: np.ndarray, centre: np.ndarray, cholesky: np.ndarray) -> np.ndarray:
-    """Log density of a multivariate Student-t, without the constant that all proposals share."""
-    from scipy.linalg import solve_triangular
-
-    z = solve_triangular(cholesky, (points - centre).T, lower=True)
-    half = (PROPOSAL_TAIL + len(centre)) / 2
-    return -half * np.log1p((z * z).sum(axis=0) / PROPOSAL_TAIL) - np.log(np.diag(cholesky)).sum()
 
 
 def _systematic(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

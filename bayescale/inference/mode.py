@@ -18,6 +18,7 @@ from bayescale.models.density import AbstractDensity
 NUMERICAL_UP_TO = 20_000  # coordinates x readings
 SCREENED = 400  # prior draws among which the starts are chosen
 STARTS = 4
+IN_CACHE = 3e5  # numbers of one array; 72,000 points of 41 cells: 4 s, and 15 s all together
 TOGETHER = 256  # points to one call of a compiled density
 SMALLEST_PRECISION = 0.25  # coordinates are standard normal a priori: data can only add precision
 
@@ -68,7 +69,7 @@ def find_mode(
     assert best is not None
     u = embed(best.x)
     covariance = np.eye(density.size)
-    block = _covariance(-hessian(u)[np.ix_(free, free)])
+    block = flat_held_covariance(-hessian(u)[np.ix_(free, free)])
     covariance[np.ix_(free, free)] = block
     return Mode(u, -float(best.fun), covariance, np.linalg.cholesky(covariance))
 
@@ -97,7 +98,7 @@ def numerical_derivatives(density: AbstractDensity) -> tuple[Callable, Callable]
         # Stiff directions are a thousand times narrower than loose ones, so one step suits none:
         # a first Hessian with a small step gives axes in which a step of 0.02 sd suits all.
         rough = _second_differences(density, u, 1e-4 * eye) / 1e-8
-        axes = np.linalg.cholesky(_covariance(-rough))
+        axes = np.linalg.cholesky(flat_held_covariance(-rough))
         scaled = _second_differences(density, u, 0.02 * axes.T) / 0.02**2
         back = np.linalg.inv(axes)
         return back.T @ scaled @ back
@@ -128,7 +129,7 @@ def jax_derivatives(density: AbstractDensity) -> tuple[Callable, Callable]:
 
 def many_densities(density: AbstractDensity) -> Callable[[np.ndarray], np.ndarray]:
     """A function from many points to their log densities, by the cheaper of the two routes."""
-    if density.size * len(density.table.response) <= NUMERICAL_UP_TO:
+    if density.numpy_only or density.size * len(density.table.response) <= NUMERICAL_UP_TO:
         return lambda points: _batched(density, points)
     import jax
 
@@ -148,9 +149,9 @@ def many_densities(density: AbstractDensity) -> Callable[[np.ndarray], np.ndarra
     return evaluate
 
 
-def _batched(density: AbstractDensity, points: np.ndarray, cells: float = 4e6) -> np.ndarray:
-    """Log density at many points, in pieces that fit in memory, ``(point,)``."""
-    step = max(1, int(cells / max(1, len(density.table.response))))
+def _batched(density: AbstractDensity, points: np.ndarray) -> np.ndarray:
+    """Log density at many points, in pieces that stay in the cache, ``(point,)``."""
+    step = max(1, int(IN_CACHE / max(1, density.footprint)))
     with np.errstate(all="ignore"):  # a far start may overflow; such points score -inf
         parts = [density.log_density(points[i : i + step]) for i in range(0, len(points), step)]
     out = np.concatenate(parts)
@@ -201,7 +202,7 @@ def _embedding(free: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return embed
 
 
-def _covariance(precision: np.ndarray) -> np.ndarray:
+def flat_held_covariance(precision: np.ndarray) -> np.ndarray:
     """Inverse of the curvature, with flat or upward directions held to a finite width."""
     values, vectors = np.linalg.eigh((precision + precision.T) / 2)
     return (vectors / np.maximum(values, SMALLEST_PRECISION)) @ vectors.T

@@ -17,7 +17,10 @@ from bayescale.models.surface_density import SurfaceDensity
 # of 40 runs (54 coordinates) and 8 at 100 families of 50 (606).
 FAST_UP_TO = 50
 
-CHEAP_EFFORT = 6  # times the evaluations, for a law through a few dozen levels; seconds in all
+CHEAP_EFFORT = 6  # times the evaluations, for a law through a few dozen levels; a second in all
+# Effective draws that a large sweep's bowls, and its law, are given at least; their quantiles then
+# wander by 5 % of an sd
+ENOUGH_FAST, ENOUGH_NUTS = 500, 1000
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,26 @@ def as_a_whole(
 
 
 def in_two_parts(density: SurfaceDensity, asked: Settings) -> tuple[Chains | None, dict[str, Any]]:
-    """Draws by `two_parts`; None where its normal first part does not hold, with the reason."""
-    bowls, normal, law = two_parts.first_part(density, asked.random_seed)
+    """Draws by `two_parts`; None where its first part does not hold, with the reason."""
+    many = asked.draws * asked.chains
+    enough = ENOUGH_FAST if asked.method == "fast" else ENOUGH_NUTS
+    first = two_parts.first_part(density, many, asked.random_seed, enough=enough)
+    bowls = first.weighted
+    if not first.usable:
+        return None, {
+            "two_parts_failed": f"k-hat {bowls.k_hat:.2f} for the bowls, {bowls.ess:.0f} "
+            "effective draws"
+        }
+    law = two_parts.second_part(density, first)
     start = find_mode(law, random_seed=asked.random_seed, hold=two_parts.spreads(law))
     notes: dict[str, Any] = {"method": asked.method, "parts": "bowls, then the law"}
+    notes |= {"k_hat_bowls": bowls.k_hat, "ess_bowls": bowls.ess}
     stats, u = {}, None
     if asked.method == "fast":
-        many = asked.draws * asked.chains
         weighted = importance_draws(
-            law, start, many, random_seed=asked.random_seed, effort=CHEAP_EFFORT
-        )
+            law, start, many, random_seed=asked.random_seed, effort=CHEAP_EFFORT,
+            enough=2 * ENOUGH_FAST,
+        )  # fmt: skip
         notes |= {"k_hat": weighted.k_hat, "importance_ess": weighted.ess}
         if weighted.k_hat <= K_HAT_LIMIT:
             u = weighted.u.reshape(asked.chains, asked.draws, -1)
@@ -86,15 +99,8 @@ def in_two_parts(density: SurfaceDensity, asked: Settings) -> tuple[Chains | Non
         assert sampled.u is not None
         u, stats = sampled.u, sampled.stats
         notes["sampler"] = asked.sampler
-    joined = two_parts.join(density, bowls, normal, law, u, asked.random_seed)
-    notes |= {"k_hat_bowls": joined.k_hat, "ess_bowls": joined.ess}
-    if not joined.usable:
-        return None, {
-            "two_parts_failed": f"k-hat {joined.k_hat:.2f} for the bowls, {joined.ess:.0f} "
-            "effective draws"
-        }
-    latents = {"misfit_at": (("cell",), joined.misfit)}
-    return Chains(joined.u, {}, stats, latents), notes
+    u, misfit = two_parts.join(density, first, law, u, asked.random_seed)
+    return Chains(u, {}, stats, {"misfit_at": (("cell",), misfit)}), notes
 
 
 def _sample(density: AbstractDensity, start: Mode, asked: Settings) -> Chains:

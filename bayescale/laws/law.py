@@ -50,7 +50,8 @@ ROLES: dict[str, str] = {
 RESERVED = frozenset(
     "xp chain draw sample family reading point config run sigma nu config_share run_share "
     "correlation_length noise_slope undertuned_share undertuned_scale price_noise misfit "
-    "misfit_length misfit_at cell_sigma cell cliff cliff_width cliff_N cliff_T cliff_B".split()
+    "misfit_length misfit_at cell_sigma cell cliff cliff_width cliff_N cliff_T cliff_B "
+    "batch_scatter rate_scatter batch_offset rate_offset".split()
 )
 """Names that a fit uses for itself; no input or parameter may carry them."""
 

@@ -68,6 +68,12 @@ def rate_by_noise_scale(log_batch_miss: Any, noise_scale: Any, *, xp: Any) -> An
     return xp.log1p(noise_scale) - xp.log1p(noise_scale * xp.exp(-log_batch_miss))
 
 
+def slope_by_noise_scale(log_batch_miss: Any, noise_scale: Any, *, xp: Any) -> Any:
+    """Derivative of `rate_by_noise_scale` in ``ln(B/B*)``: one in small batches, zero in large."""
+    share = noise_scale * xp.exp(-log_batch_miss)
+    return share / (1.0 + share)
+
+
 def bowl(z: Any, rise: Any, fall: Any, *, xp: Any) -> Any:
     """The price of a miss of ``z`` e-folds, in units of its curvature at the optimum.
 
@@ -94,11 +100,18 @@ def bowl(z: Any, rise: Any, fall: Any, *, xp: Any) -> Any:
     >>> bool(bowl(1.0, rise=1.0, fall=0.3, xp=np) > bowl(-1.0, rise=1.0, fall=0.3, xp=np))
     True
     """
-    above, below = _growth(rise * z, xp), _growth(-fall * z, xp)
-    return (above / rise + below / fall) / (rise + fall)
+    return bowl_and_slope(z, rise, fall, xp=xp)[0]
 
 
-def _growth(x: Any, xp: Any) -> Any:
-    """``e^x - 1``, continued along its tangent from `FARTHEST` on."""
+def bowl_and_slope(z: Any, rise: Any, fall: Any, *, xp: Any) -> tuple[Any, Any]:
+    """`bowl` and its derivative in ``z``, which share their exponentials."""
+    above, steeper = _growth(rise * z, xp)
+    below, flatter = _growth(-fall * z, xp)
+    total = rise + fall
+    return (above / rise + below / fall) / total, (steeper - flatter) / total
+
+
+def _growth(x: Any, xp: Any) -> tuple[Any, Any]:
+    """``e^x - 1``, continued along its tangent from `FARTHEST` on, and its derivative."""
     power = xp.exp(xp.minimum(x, FARTHEST))  # one exponential: its rounding is far below any price
-    return power - 1.0 + power * xp.maximum(x - FARTHEST, 0.0)
+    return power - 1.0 + power * xp.maximum(x - FARTHEST, 0.0), power

@@ -23,7 +23,13 @@ from typing import Any, Literal
 
 from bayescale.errors import SpecError
 from bayescale.laws.law import Law, Parameter
-from bayescale.laws.optimum import bowl, log_optimum, rate_by_noise_scale, rate_by_power
+from bayescale.laws.optimum import (
+    bowl,
+    log_optimum,
+    rate_by_noise_scale,
+    rate_by_power,
+    slope_by_noise_scale,
+)
 
 RateForm = Literal["power", "noise_scale"]
 BATCH, RATE = "batch_size", "learning_rate"
@@ -143,25 +149,38 @@ class Surface:
         """Log of the best value of a hyperparameter.
 
         ``batch_miss`` is ``ln(B/B*)`` where the batch is not the best; the best rate follows it.
+        ``<name>_offset`` among the values says how far the best of one place lies off the law.
         """
         short = SHORT.get(name, name)
         powers = [(values[f"{short}_{s}"], xp.log(values[s])) for s in self.scales]
         out = log_optimum(xp.log(values[f"{short}_coefficient"]), powers)
+        out = out + values.get(f"{short}_offset", 0.0)
         for switch in self.switches:
             out = out + values[f"{switch}_{short}"] * values[switch]
             if name == RATE and "N" in self.scales:
                 size = xp.log(values["N"] / values["N0"])
                 out = out + values[f"{switch}_rate_N"] * values[switch] * size
         if name == RATE and self.coupled and batch_miss is not None:
-            if self.rate_form == "power":
-                return out + rate_by_power(batch_miss, values["rate_B"])
-            return out + rate_by_noise_scale(batch_miss, values["rate_noise_scale"], xp=xp)
+            return out + self.followed(batch_miss, values, xp)[0]
         return out
+
+    def followed(self, batch_miss: Any, values: Mapping[str, Any], xp: Any) -> tuple[Any, Any]:
+        """Change of ``ln eta*`` with ``ln(B/B*)``, and its derivative."""
+        if self.rate_form == "power":
+            return rate_by_power(batch_miss, values["rate_B"]), values["rate_B"]
+        scale = values["rate_noise_scale"]
+        slope = slope_by_noise_scale(batch_miss, scale, xp=xp)
+        return rate_by_noise_scale(batch_miss, scale, xp=xp), slope
+
+    def curvature(self, name: str, values: Mapping[str, Any], xp: Any) -> Any:
+        """Log loss per squared e-fold of a small miss: the second derivative of the price."""
+        short = SHORT.get(name, name)
+        powers = [(values[f"{short}_price_{s}"], xp.log(values[s])) for s in self.scales]
+        return xp.exp(log_optimum(xp.log(values[f"{short}_price"]), powers))
 
     def _price(self, name: str, z: Any, values: Mapping[str, Any], xp: Any) -> Any:
         short = SHORT.get(name, name)
-        powers = [(values[f"{short}_price_{s}"], xp.log(values[s])) for s in self.scales]
-        height = xp.exp(log_optimum(xp.log(values[f"{short}_price"]), powers))
+        height = self.curvature(name, values, xp)
         return height * bowl(z, values[f"{short}_rise"], values[f"{short}_fall"], xp=xp)
 
     def _mean(self, *, xp: Any, **values: Any) -> Any:

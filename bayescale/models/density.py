@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -59,6 +59,9 @@ class AbstractDensity:
     table: Table
     variables: tuple[Variable, ...]
 
+    numpy_only: ClassVar[bool] = False
+    """Whether the log density is written for NumPy and for many points at once, and not for JAX."""
+
     @property
     def n_families(self) -> int:
         """Number of families."""
@@ -75,6 +78,16 @@ class AbstractDensity:
                     out.append((f"{v.name}_spread", 1))
             out.append((v.name, 1 if v.sharing == "one" else self.n_families))
         return tuple(out)
+
+    @property
+    def footprint(self) -> int:
+        """Numbers that an evaluation at one point holds at a time."""
+        return len(self.table.response)
+
+    @property
+    def cellwise(self) -> tuple[str, ...]:
+        """Names of values that are no family's but a cell's, ``(..., cell)``."""
+        return ()
 
     @property
     def size(self) -> int:
@@ -115,13 +128,13 @@ class AbstractDensity:
             x = block[v.name]
             if v.sharing == "pooled":
                 base = block[f"{v.name}_population"]
-                total = total + _standard(base)
+                total = total + standard_normal(base)
                 centre = base * v.prior.sd + v.prior.loc
                 spread, log_p = self._spread(v, block, xp)
-                total = total + log_p + _standard((x - centre) / spread)
+                total = total + log_p + standard_normal((x - centre) / spread)
                 total = total - self.n_families * xp.log(spread).sum(axis=-1)
             else:
-                total = total + _standard(x)
+                total = total + standard_normal(x)
         return total
 
     def parameters(self, values: Mapping[str, Any], xp: Any) -> dict[str, Any]:
@@ -178,7 +191,7 @@ class AbstractDensity:
         """Spread of a pooled variable and the log prior of its coordinate."""
         if isinstance(v.spread, Prior):
             u = block[f"{v.name}_spread"]
-            return v.spread.value(u * v.spread.sd + v.spread.loc, xp), _standard(u)
+            return v.spread.value(u * v.spread.sd + v.spread.loc, xp), standard_normal(u)
         return np.array([float(v.spread)]), 0.0  # type: ignore[arg-type]
 
 
@@ -209,5 +222,6 @@ class Density(AbstractDensity):
         observe(self, self.log_law(parameters, xp), self.others(values), xp)
 
 
-def _standard(u: Any) -> Any:
+def standard_normal(u: Any) -> Any:
+    """Log density of independent standard normals, summed over the last axis."""
     return (-0.5 * u * u - 0.5 * math.log(2 * math.pi)).sum(axis=-1)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from bayescale.errors import SpecError
 from bayescale.laws import Law, get
-from bayescale.laws.surface import BATCH, RATE, RateForm, Surface
+from bayescale.laws.surface import BATCH, RATE, SHORT, RateForm, Surface
 from bayescale.models import divergence
 from bayescale.models import priors as default
 from bayescale.models.density import Variable
@@ -34,6 +34,7 @@ POOLED_POWERS = (
 )  # fmt: skip
 INDEPENDENT = Noise(shared="none")
 FEWEST_CELLS = 4  # with fewer places a smooth misfit is the law's own constants
+RUNS_OF_A_BOWL = 6  # from which on a cell says where its own bottom lies; chosen
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class HyperparameterModel:
         The loss above which the table has no runs (they were dropped as diverged).
     misfit : {"auto", "none"}, default "auto"
         Give each (N, T) cell a level of its own about the law, smooth in ln N and ln T
-        (`bayescale.models.misfit`), where the table has enough cells to tell.
+        (`bayescale.models.misfit`), and best hyperparameters of its own about their laws, where
+        the table has enough cells to tell.
     trust_units : bool, default False
         Take batch sizes and rates as they are, however strange.
     priors : mapping of str to Prior, optional
@@ -157,7 +159,12 @@ class HyperparameterModel:
         surface = self.surface
         tried = divergence.tried_runs(runs, flat, surface, table.families, by_family)
         variables = self._variables(law, table, cells, tried is not None)
-        return SurfaceDensity(law, table, variables, surface, cells, tried, self.truncated_at)
+        scattered: tuple[str, ...] = ()
+        if cells is not None and np.median(np.bincount(cells.of_reading)) >= RUNS_OF_A_BOWL:
+            scattered = tuple(SHORT.get(h, h) for h in surface.ordered)
+        return SurfaceDensity(
+            law, table, variables, surface, cells, tried, self.truncated_at, scattered
+        )
 
     def to_pymc(self, runs: xr.Dataset) -> pm.Model:
         """The same model as a `pymc.Model`, with the levels of the cells sampled."""
@@ -204,6 +211,7 @@ class HyperparameterModel:
         lines.append("  noise: StudentT(nu, 0, sqrt(sigma^2 + (price_noise price)^2)) on log loss")
         if self.misfit == "auto":
             lines.append("  misfit: a level for each (N, T), smooth in ln N and ln T")
+            lines.append("  scatter: the best values of each (N, T) lie about their law")
         if self.truncated_at is not None:
             lines.append(
                 f"  truncated: the table has no runs above a loss of {self.truncated_at:g}"
@@ -227,6 +235,8 @@ class HyperparameterModel:
             out |= {"misfit": default.MISFIT, "misfit_length": default.MISFIT_LENGTH}
             if replicated:
                 out["cell_sigma"] = default.CELL_SIGMA
+            short = (SHORT.get(h, h) for h in self.surface.ordered)
+            out |= {f"{name}_scatter": default.OPTIMUM_SCATTER for name in short}
         if cliff:
             out |= divergence.variables(self.surface)
         return out

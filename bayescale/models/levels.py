@@ -6,11 +6,10 @@ large table factors ::
 
     p(bowls, levels, law | runs)  ~  p(runs | bowls, levels) p(bowls)  x  p(levels | law) p(law)
 
-The first factor has many readings and is nearly normal: `Bowls` is its density, with the levels as
-free coordinates. The second has one observation a cell and is bent as all scaling laws are: with
-the first taken as normal, `LawOfLevels` is its exact marginal, a Gaussian process over a few dozen
-levels, a hundred times cheaper than all runs. `completed_draws` joins them, and says what the
-normal approximation of the first factor left out, draw by draw.
+The first factor has many readings and `bayescale.models.bowls` takes it apart further. The second
+has one observation a cell and is bent as all scaling laws are: with the levels taken as normal,
+`LawOfLevels` is its exact marginal, a Gaussian process over a few dozen levels, a hundred times
+cheaper than all runs. `joined` puts the two together.
 """
 
 from __future__ import annotations
@@ -24,12 +23,11 @@ import numpy as np
 
 from bayescale.models.arrays import arrays
 from bayescale.models.density import AbstractDensity, Variable
-from bayescale.models.misfit import covariance, student_log_density
+from bayescale.models.bowls import OfCells
+from bayescale.models.misfit import covariance
 from bayescale.models.straight import bent, straight_names
 from bayescale.models.surface_density import SurfaceDensity
 
-WIDE = 0.5  # prior sd of a level about the best run of its cell, log loss: says nothing
-UNIT = 0.01  # log loss; coordinates of levels in it are of the order of the others
 MISFIT = ("misfit", "misfit_length", "cell_sigma")
 
 
@@ -41,51 +39,6 @@ def parts_of(density: SurfaceDensity) -> tuple[tuple[Variable, ...], tuple[Varia
         tuple(v for v in density.variables if v.name not in of_law),
         tuple(v for v in density.variables if v.name in of_law),
     )
-
-
-@dataclass(frozen=True)
-class Bowls(AbstractDensity):
-    """Log density of bowls, noise and the levels of the cells; the law plays no part.
-
-    The flat vector has the coordinates of ``variables``, then one a cell: its level in units of
-    `UNIT` about its best run.
-    """
-
-    whole: SurfaceDensity
-
-    @property
-    def blocks(self) -> tuple[tuple[str, int], ...]:
-        """Names and lengths of the parts of the flat vector, in order."""
-        return (*super().blocks, ("level", self.n_cells))
-
-    @property
-    def n_cells(self) -> int:
-        """Number of cells."""
-        assert self.whole.cells is not None
-        return len(self.whole.cells)
-
-    @cached_property
-    def base(self) -> np.ndarray:
-        """Log loss of the best run of each cell, ``(cell,)``."""
-        assert self.whole.cells is not None
-        starts = np.searchsorted(self.whole.cells.of_reading, np.arange(self.n_cells))
-        return np.minimum.reduceat(self.table.response, starts)
-
-    def levels(self, u: Any) -> Any:
-        """Log loss of each cell under its best hyperparameters, ``(..., cell)``."""
-        return self.base + UNIT * u[..., -self.n_cells :]
-
-    def log_density(self, u: Any, xp: Any | None = None) -> Any:
-        """Log prior of the bowls plus log likelihood of every run given its cell's level."""
-        xp = xp or arrays("numpy")
-        assert self.whole.cells is not None
-        values, level = self.values(u, xp), self.levels(u)
-        log_law, noise, ends = self.whole.priced(values, level, xp)
-        out = self.log_prior(u, xp) + student_log_density(
-            self.table.response - log_law, noise, xp
-        ).sum(axis=-1)
-        away = u[..., -self.n_cells :] * (UNIT / WIDE)
-        return out + ends - 0.5 * (away * away).sum(axis=-1)
 
 
 @dataclass(frozen=True)
@@ -103,6 +56,11 @@ class LawOfLevels(AbstractDensity):
     whole: SurfaceDensity
     level: np.ndarray
     error: np.ndarray
+
+    @property
+    def footprint(self) -> int:
+        """A covariance of all cells."""
+        return len(self.level) ** 2
 
     @cached_property
     def straight(self) -> tuple[str, ...] | None:
@@ -156,64 +114,83 @@ class LawOfLevels(AbstractDensity):
 
 
 @dataclass(frozen=True)
-class Normal:
-    """A normal approximation of `Bowls`: its mode and covariance, bowls first, then levels."""
+class Bottoms:
+    """Levels of the cells and the rest of the bowls, as draws and as their covariances.
 
-    mean: np.ndarray
-    covariance: np.ndarray
+    Attributes
+    ----------
+    level : ndarray, (sample, cell)
+    rest : ndarray, (sample, coordinate)
+        Shape, then the offsets of the cells, hyperparameter by hyperparameter.
+    error : ndarray, (cell, cell)
+        Covariance of the levels.
+    cross : ndarray, (coordinate, cell)
+        Covariance of the rest with the levels.
+    """
+
+    level: np.ndarray
+    rest: np.ndarray
+    error: np.ndarray
+    cross: np.ndarray
 
 
-def law_of_levels(bowls: Bowls, normal: Normal) -> LawOfLevels:
-    """The second part, given the first as normal."""
-    n, whole = bowls.n_cells, bowls.whole
+def bottoms_of(u: np.ndarray, cells: OfCells, rng: np.random.Generator) -> Bottoms:
+    """Levels and the rest from draws of the shape, ``(sample, coordinate)``, and of the cells.
+
+    Covariances add what cells have given the shape, averaged, to that of their means.
+    """
+    drawn, n = cells.draw(rng), len(u)
+    inner = cells.covariance.mean(axis=0)
+    level = cells.mean[..., 0]
+    middle = np.concatenate([u, *np.moveaxis(cells.mean[..., 1:], -1, 0)], axis=-1)
+    away = level - level.mean(axis=0)
+    error = away.T @ away / n + np.diag(inner[:, 0, 0])
+    cross = (middle - middle.mean(axis=0)).T @ away / n
+    own = [np.diag(inner[:, 0, i]) for i in range(1, inner.shape[-1])]
+    cross[u.shape[1] :] += np.concatenate(own) if own else 0.0
+    rest = np.concatenate([u, *np.moveaxis(drawn[..., 1:], -1, 0)], axis=-1)
+    return Bottoms(drawn[..., 0], rest, error, cross)
+
+
+def law_of_levels(whole: SurfaceDensity, bottoms: Bottoms) -> LawOfLevels:
+    """The second part, given the levels as normal."""
     _, variables = parts_of(whole)
     assert whole.cells is not None
-    table = replace(whole.table, response=bowls.levels(normal.mean), family=whole.cells.family)
-    error = normal.covariance[-n:, -n:] * UNIT**2
-    return LawOfLevels(whole.law, table, variables, whole, table.response, error)
+    level = bottoms.level.mean(axis=0)
+    table = replace(whole.table, response=level, family=whole.cells.family)
+    return LawOfLevels(whole.law, table, variables, whole, level, bottoms.error)
 
 
-def completed_draws(
+def joined(
     law: LawOfLevels,
-    bowls: Bowls,
-    normal: Normal,
+    bottoms: Bottoms,
     values: Mapping[str, np.ndarray],
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bowls and levels for draws of the law, ``(sample, ...)``, with the log weight of each.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rest of the bowls and the misfit of the cells, for draws of the law.
+
+    A draw of the levels from their runs and one from the law are weighed by their covariances
+    (Matheron's rule), which gives a draw from the product of both; the rest moves with the levels
+    as its covariance with them says.
+
+    Parameters
+    ----------
+    values : mapping
+        Draws of the law and its misfit, as many as ``bottoms`` has.
 
     Returns
     -------
-    u : ndarray, (sample, coordinate)
-        Coordinates of `Bowls`, levels included.
+    rest : ndarray, (sample, coordinate)
     misfit : ndarray, (sample, cell)
         Levels minus the law.
-    log_weight : ndarray, (sample,)
-        Log density of `Bowls` minus that of its normal approximation.
     """
-    xp, n = arrays("numpy"), bowls.n_cells
-    assert bowls.whole.cells is not None
+    xp = arrays("numpy")
+    assert law.whole.cells is not None
     expected = law.expected(values, xp)
-    prior = covariance(bowls.whole.cells, values, xp)
-    gain = np.linalg.solve(prior + law.error, np.broadcast_to(law.error, prior.shape))
-    mean = law.level + (np.swapaxes(gain, -1, -2) @ (expected - law.level)[..., None])[..., 0]
-    left = law.error - law.error @ gain
-    root = np.linalg.cholesky((left + np.swapaxes(left, -1, -2)) / 2 + 1e-14 * np.eye(n))
-    level = mean + (root @ rng.standard_normal(mean.shape)[..., None])[..., 0]
-
-    c = (level - bowls.levels(normal.mean)) / UNIT
-    all_c, cross = normal.covariance[-n:, -n:], normal.covariance[:-n, -n:]
-    slope = np.linalg.solve(all_c, cross.T)
-    rest = normal.covariance[:-n, :-n] - cross @ slope
-    bowl = normal.mean[:-n] + c @ slope
-    bowl = bowl + rng.standard_normal(bowl.shape) @ np.linalg.cholesky(rest).T
-    u = np.concatenate([bowl, normal.mean[-n:] + c], axis=-1)
-    return u, level - expected, log_density_ratio(bowls, normal, u)
-
-
-def log_density_ratio(bowls: Bowls, normal: Normal, u: np.ndarray) -> np.ndarray:
-    """Log density of `Bowls` minus that of its normal approximation, up to a constant."""
-    step = max(1, int(2e6 / len(bowls.table.response)))
-    exact = np.concatenate([bowls.log_density(u[i : i + step]) for i in range(0, len(u), step)])
-    away = np.linalg.solve(np.linalg.cholesky(normal.covariance), (u - normal.mean).T)
-    return exact + 0.5 * (away * away).sum(axis=0)
+    prior = covariance(law.whole.cells, values, xp)
+    own = np.linalg.cholesky(prior) @ rng.standard_normal(expected.shape)[..., None]
+    gap = expected + own[..., 0] - bottoms.level
+    pulled = np.linalg.solve(prior + bottoms.error, gap[..., None])[..., 0]
+    level = bottoms.level + pulled @ bottoms.error
+    rest = bottoms.rest + pulled @ bottoms.cross.T
+    return rest, level - expected

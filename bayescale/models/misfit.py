@@ -23,6 +23,7 @@ import numpy as np
 
 MOST_CELLS = 150  # a Cholesky factor of more would cost more than the residuals
 FINEST = 0.02  # e-folds; cells closer than this are one
+SAME_PLACE = 1e-6  # e-folds within which a point is a cell and has what its runs gave it
 ROUNDS, NEWTON = 6, 3  # of reweighting, and Newton steps before the one that has derivatives
 SQRT3 = math.sqrt(3.0)
 
@@ -49,6 +50,12 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.family)
+
+    def at(self, place: np.ndarray, family: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which places ``(point, axis)`` are cells of a family, and the nearest cell of each."""
+        mine = np.flatnonzero(self.family == family)
+        away = np.abs(place[:, None, :] - self.place[mine]).max(axis=-1)
+        return away.min(axis=1) < SAME_PLACE, mine[away.argmin(axis=1)]
 
     @property
     def replicated(self) -> bool:

@@ -18,7 +18,6 @@ from bayescale.models.misfit import Cells, covariance
 FEATURES = 96
 SHORT = np.float32  # of the cosines: keeps 1e-7 of log loss at a fourth of the time
 IN_CACHE = 2_000  # sample-points at once
-SAME_PLACE = 1e-6  # e-folds within which a point is a cell and has its level
 
 
 @dataclass(frozen=True)
@@ -61,14 +60,6 @@ class Paths:
             here = place if len(place) == 1 else place[part]
             out[part] = self._prior_path(here, part, SHORT) + self._moved(here, part)
         return out
-
-    def at_cells(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which points are cells ``(point,)``, and the whole level there ``(sample, point)``."""
-        known = self.cells.place[self._mine]
-        away = np.abs(place[:, None, :] - known).max(axis=-1)
-        near = away.argmin(axis=1)
-        mine = np.flatnonzero(self._mine)[near]
-        return away.min(axis=1) < SAME_PLACE, self.levels[:, mine]
 
     def _moved(self, place: np.ndarray, part: slice) -> np.ndarray:
         """What the drawn levels add to the prior paths, ``(sample, point)``."""

@@ -261,6 +261,13 @@ CELL_SIGMA = LogNormal(
     source="Sd of what all runs of one (N, T) share beyond the smooth misfit: order of data, "
     "shapes, one seed for all. Of the size of seed noise, 0.0002 to 0.005. Chosen.",
 )
+OPTIMUM_SCATTER = LogNormal(
+    0.08,
+    0.7,
+    source="Sd, in e-folds, of the best batch size or rate of one (N, T) about its power law: 0.08 "
+    "and 0.09 beyond their own errors in the smaller half of StepLaw's cells (docs/log.md). "
+    "Chosen width: a factor 2 either way.",
+)
 CLIFF = LogNormal(
     2.0,
     0.6,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.errors import DataError, SpecError
+from bayescale.inference.curve import surface_values
 from bayescale.inference.tree import Fitted
 from bayescale.models.batch_table import SAME_UNIT
 from bayescale.predict import check_points, curve, noise
@@ -148,8 +149,7 @@ def _to_a_loss(
             f"{', '.join(f'`{m}`' for m in missing)} is missing."
         )
     here = {k: float(np.asarray(at[k], float)) for k in wanted}
-    values = {k: v[:, None] for k, v in fitted.parameters(name).items()}
-    values |= {f"{k}0": scale for k, scale in fitted.law.scales.items()} | here
+    values = surface_values(fitted, here, name)
     best = np.exp(surface.log_best("batch_size", values, np))[:, 0]
     seen = fitted.readings(name if fitted.by_family else None)["batch_size"]
     batch = _sizes(batch_sizes, seen, best)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from bayescale.answers import si
 from bayescale.errors import SpecError
-from bayescale.inference.curve import misfit, scales
+from bayescale.inference.curve import misfit, scales, surface_values
 from bayescale.inference.tree import Fitted
 from bayescale.laws.surface import SHORT, Surface
 from bayescale.models.misfit import cells_of
@@ -99,7 +99,10 @@ class Sweep:
 
         Those that ``at`` lacks are at their best.
         """
-        prices = self.surface.prices({**self.place(cell), **self.values(), **at}, np)
+        place = self.place(cell)
+        prices = self.surface.prices(
+            {**surface_values(self.fitted, place, self.family), **at}, np
+        )
         return np.asarray(sum(prices.values(), np.zeros(1)))
 
 

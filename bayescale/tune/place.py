@@ -16,7 +16,7 @@ import numpy as np
 
 from bayescale.errors import SpecError
 from bayescale.frontier import golden_section
-from bayescale.inference.curve import best_hyperparameters, scales
+from bayescale.inference.curve import best_hyperparameters, offsets, scales
 from bayescale.inference.tree import Fitted
 from bayescale.laws.surface import BATCH, RATE, Surface
 from bayescale.models.divergence import log_odds, variables
@@ -106,7 +106,9 @@ class Place:
         given = {k: np.atleast_1d(np.asarray(v, float)) for k, v in {**self.held, **at}.items()}
         if not self.has_cliff:
             return np.zeros(np.broadcast_shapes(*(v.shape for v in given.values())))
-        misses = self.surface.misses({**self._draws, **self._inputs, **given}, np)
+        # a cliff is measured from the law's best rate, not from a cell's own
+        law = {k: v for k, v in self._draws.items() if not k.endswith("_offset")}
+        misses = self.surface.misses({**law, **self._inputs, **given}, np)
         misses.setdefault(BATCH, np.zeros((1, 1)))  # a batch that is not given is the best one
         own = {k: self.fitted.draws(k, self.family)[:, None] for k in variables(self.surface)}
         tried = getattr(self.fitted.density, "tried", None)
@@ -121,7 +123,7 @@ class Place:
     @cached_property
     def _draws(self) -> dict[str, Any]:
         own = {k: v[:, None] for k, v in self.fitted.parameters(self.family).items()}
-        return {**own, **scales(self.fitted)}
+        return {**own, **scales(self.fitted), **offsets(self.fitted, self.inputs, self.family)}
 
     @cached_property
     def _inputs(self) -> dict[str, Any]:

@@ -1,0 +1,303 @@
+"""Bowls of a large sweep: the shape that all cells share, whatever each cell has of its own.
+
+Given the shape (how steep, how the optimum moves, how noisy) the cells are independent, and each
+has few numbers of its own: the log loss at its bottom and how far its best hyperparameters lie off
+their law. A cell has dozens of runs, so these are nearly normal: Fisher scoring finds their mode
+and precision under the heavy-tailed noise, and Laplace's formula integrates them out. What is left
+is a density of the shape alone, a few dozen coordinates that are nearly normal too.
+
+The loss law plays no part here: it speaks about the bottoms only (`bayescale.models.levels`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bayescale.laws.optimum import bowl_and_slope
+from bayescale.laws.surface import BATCH, RATE, SHORT
+from bayescale.models.arrays import arrays
+from bayescale.models.coordinates import natural_parameters
+from bayescale.models.density import AbstractDensity
+from bayescale.models.misfit import Student, student_constant, student_log_density
+from bayescale.models.surface_density import SurfaceDensity
+
+WIDE = 0.5  # prior sd of a level about the best run of its cell, log loss: says nothing
+ROUNDS, ROUNDS_NEAR = 7, 1  # of scoring from the best run of each cell, and from the mode
+FARTHEST_STEP = 0.3  # e-folds of one step of an offset
+IN_CACHE = 30_000  # readings x draws at once
+
+
+@dataclass(frozen=True)
+class OfCells:
+    """What each cell has of its own given the shape: level first, then offsets; nearly normal.
+
+    Attributes
+    ----------
+    mean : ndarray, (sample, cell, own)
+        Log loss at the bottom, then e-folds of each scattered hyperparameter.
+    covariance : ndarray, (sample, cell, own, own)
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def __getitem__(self, index: np.ndarray) -> OfCells:
+        """The same at some of the samples."""
+        return OfCells(self.mean[index], self.covariance[index])
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """One draw for each sample, ``(sample, cell, own)``."""
+        root = np.linalg.cholesky(self.covariance)
+        return self.mean + (root @ rng.standard_normal(self.mean.shape)[..., None])[..., 0]
+
+
+@dataclass(frozen=True)
+class Near:
+    """What cells own as a linear function of the shape, about its mode: where scoring begins.
+
+    Attributes
+    ----------
+    u : ndarray, (coordinate,)
+    own : ndarray, (cell, own)
+        At ``u``.
+    slope : ndarray, (cell, own, coordinate)
+    """
+
+    u: np.ndarray
+    own: np.ndarray
+    slope: np.ndarray
+
+    def __call__(self, u: np.ndarray) -> np.ndarray:
+        """``(sample, cell, own)``."""
+        flat = self.slope.reshape(-1, len(self.u))
+        out = self.own.reshape(-1) + (u - self.u) @ flat.T
+        return out.reshape(len(u), *self.own.shape)
+
+
+@dataclass(frozen=True)
+class Bowls(AbstractDensity):
+    """Log density of the shape; NumPy only, in batches.
+
+    Attributes
+    ----------
+    whole : SurfaceDensity
+    near : Near or None
+        Where scoring begins; None for the best run of each cell.
+    """
+
+    whole: SurfaceDensity
+    near: Near | None = None
+
+    numpy_only: ClassVar[bool] = True
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        assert self.whole.cells is not None
+        return len(self.whole.cells)
+
+    def log_density(self, u: Any, xp: Any | None = None) -> Any:
+        """Log prior of the shape plus log likelihood of every run, ``(...)``."""
+        flat = np.atleast_2d(u)
+        out = np.empty(len(flat))
+        for part in self._pieces(len(flat)):
+            out[part] = self.log_prior(flat[part], np) + self._scored(flat[part])[0]
+        return out if np.ndim(u) == 2 else out[0]
+
+    def of_cells(self, u: np.ndarray) -> OfCells:
+        """What each cell has of its own, given draws of the shape, ``(sample, coordinate)``."""
+        parts = [self._scored(u[p])[1] for p in self._pieces(len(u))]
+        return OfCells(
+            np.concatenate([p.mean for p in parts]), np.concatenate([p.covariance for p in parts])
+        )
+
+    def terms(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Log likelihood of every run given the shape and what cells own, ``(sample, term)``.
+
+        Readings first, then the ends of the runs where some diverged; ``x`` is
+        ``(sample, cell, own)``.
+        """
+        runs = _Runs(self, self.values(u, arrays("numpy")))
+        ends = runs.ends()
+        found = runs.log_likelihood(runs.at(x))
+        return found if ends is None else np.concatenate([found, ends], axis=-1)
+
+    def precision_of_own(self, u: np.ndarray) -> np.ndarray:
+        """Prior precision of what cells own: a wide level, offsets of the scatter, ``(..., own)``."""
+        values = self.values(u, arrays("numpy"))
+        scatter = [values[f"{short}_scatter"] for short in self.whole.scattered]
+        spread = [np.full((*np.shape(u)[:-1], 1), WIDE), *scatter]
+        return 1.0 / np.square(np.concatenate(spread, axis=-1))
+
+    def _pieces(self, n: int) -> Iterator[slice]:
+        step = max(1, IN_CACHE // len(self.table.response))
+        return (slice(i, i + step) for i in range(0, n, step))
+
+    def _scored(self, u: np.ndarray) -> tuple[np.ndarray, OfCells]:
+        """Log likelihood with the cells' own numbers integrated out ``(sample,)``, and these."""
+        runs = _Runs(self, self.values(u, arrays("numpy")))
+        prior = self.precision_of_own(u)[:, None, :]
+        eye = np.eye(prior.shape[-1])
+        if self.near is None:
+            rounds, x = ROUNDS, np.broadcast_to(self.start, (len(u), *self.start.shape)).copy()
+        else:
+            rounds, x = ROUNDS_NEAR, self.near(u)
+        for left in range(rounds, -1, -1):
+            now = runs.at(x)
+            slope, information = runs.slopes(now)
+            precision = information + prior[..., None] * eye
+            away = x - self.start
+            slope = slope - prior * away
+            step = np.linalg.solve(precision, slope[..., None])[..., 0]
+            if left:
+                step[..., 1:] = np.clip(step[..., 1:], -FARTHEST_STEP, FARTHEST_STEP)
+                x = x + step
+        height = runs.by_cell(runs.log_likelihood(now))
+        height = height + 0.5 * (np.log(prior) - prior * away * away).sum(axis=-1)
+        # scoring stops a little short of the mode; the rest of the way is a parabola's
+        height = height + 0.5 * (slope * step).sum(axis=-1)
+        height = height - 0.5 * np.linalg.slogdet(precision)[1]
+        total, ends = height.sum(axis=-1), runs.ends()
+        total = total if ends is None else total + ends.sum(axis=-1)
+        return total, OfCells(x + step, np.linalg.inv(precision))
+
+    @cached_property
+    def start(self) -> np.ndarray:
+        """Log loss of the best run of each cell and no offset, ``(cell, own)``."""
+        assert self.whole.cells is not None
+        starts = np.searchsorted(self.whole.cells.of_reading, np.arange(self.n_cells))
+        out = np.zeros((self.n_cells, 1 + len(self.whole.scattered)))
+        out[:, 0] = np.minimum.reduceat(self.table.response, starts)
+        return out
+
+    @cached_property
+    def places(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """Distinct inputs other than hyperparameters, their families, and the place of each run.
+
+        Optima and prices are laws of these, so they are worked out once a place.
+        """
+        keys = [k for k in self.table.inputs if k not in self.whole.surface.hyperparameters]
+        columns = np.column_stack([self.table.family, *(self.table.inputs[k] for k in keys)])
+        _, first, index = np.unique(columns, axis=0, return_index=True, return_inverse=True)
+        at = {k: self.table.inputs[k][first] for k in keys}
+        return at, self.table.family[first], index.reshape(-1)
+
+
+_State = tuple[np.ndarray, Student, np.ndarray, list[np.ndarray]]
+
+
+class _Runs:
+    """The runs under draws of the shape: log likelihood and its slopes in what cells own."""
+
+    def __init__(self, bowls: Bowls, values: Mapping[str, Any]) -> None:
+        whole = bowls.whole
+        assert whole.cells is not None
+        self.whole, self.values, self.xp = whole, values, arrays("numpy")
+        self.cell, self.response = whole.cells.of_reading, whole.table.response
+        self.starts = np.searchsorted(self.cell, np.arange(len(whole.cells)))
+        base = whole.surface.loss_law
+        skip = set(base.parameters) if base else {"E"}
+        table = whole.table
+        self.named = natural_parameters(
+            whole.law, values, table.pivot, table.typical, self.xp, without=skip
+        )
+        at, family, place = bowls.places
+        scales = {f"{name}0": scale for name, scale in whole.law.scales.items()}
+        there = {**at, **self._of(self.named, family), **scales}
+        surface = whole.surface
+        self.best, self.curvature = {}, {}
+        for name in surface.ordered:
+            self.best[name] = surface.log_best(name, there, self.xp)[..., place]
+            self.curvature[name] = surface.curvature(name, there, self.xp)[..., place]
+        self.log_tried = {name: np.log(table.inputs[name]) for name in surface.ordered}
+        self.switched = np.asarray(surface.log_switched(there))
+        if self.switched.ndim:
+            self.switched = self.switched[..., place]
+        self.of_run = self._of(self.named, table.family)
+        noise = {k: values[k] * np.ones(whole.n_families) for k in ("sigma", "price_noise", "nu")}
+        noise["constant"] = student_constant(noise["nu"], self.xp)
+        self.of_noise = self._of(noise, table.family)
+
+    def slopes(self, now: _State) -> tuple[np.ndarray, np.ndarray]:
+        """Slope of the log likelihood and Fisher's information, ``(sample, cell, own[, own])``."""
+        residual, noise, price, tilt = now
+        nu, extra = noise.nu, self.of_noise["price_noise"]
+        variance = noise.scale * noise.scale
+        weight = (nu + 1.0) / (nu * variance + residual * residual)
+        pull = weight * residual
+        location = (nu + 1.0) / ((nu + 3.0) * variance)
+        # a price widens the noise as well: d variance / d price
+        widening = 2.0 * extra * extra * price
+        of_price = pull + (pull * residual - 1.0) * widening / (2.0 * variance)
+        scale = nu / (2.0 * (nu + 3.0)) * np.square(widening / variance)
+        n = 1 + len(tilt)
+        slope = np.empty((*residual.shape[:-1], len(self.starts), n))
+        information = np.empty((*slope.shape, n))
+        slope[..., 0] = self.by_cell(pull)
+        information[..., 0, 0] = self.by_cell(location)
+        both = location + scale
+        for i, one in enumerate(tilt, 1):
+            slope[..., i] = self.by_cell(of_price * one)
+            information[..., 0, i] = information[..., i, 0] = self.by_cell(location * one)
+            for j, other in enumerate(tilt[:i], 1):
+                shared = self.by_cell(both * one * other)
+                information[..., i, j] = information[..., j, i] = shared
+        return slope, information
+
+    def log_likelihood(self, now: _State) -> np.ndarray:
+        """Log density of every reading, ``(sample, reading)``, given that it could be seen."""
+        residual, noise, *_ = now
+        out = student_log_density(residual, noise, self.xp)
+        if self.whole.truncated_at is not None:
+            out = out - self.whole.log_seen(self.response - residual, noise, self.xp)
+        return out
+
+    def ends(self) -> np.ndarray | None:
+        """Log probability of the end of every run, ``(sample, run)``; None where none diverged."""
+        if self.whole.tried is None:
+            return None
+        return self.whole.log_ends(self.values, self.named, self.xp)
+
+    def at(self, x: np.ndarray) -> _State:
+        """Residuals, noise, price, and how the expected log loss moves with each offset."""
+        surface, scattered = self.whole.surface, self.whole.scattered
+        offset = {short: x[..., self.cell, i] for i, short in enumerate(scattered, 1)}
+        price: Any = 0.0
+        tilt: dict[str, Any] = {}
+        batch_miss = None
+        for name in surface.ordered:
+            short = SHORT.get(name, name)
+            miss = self.log_tried[name] - self.best[name] - offset.get(short, 0.0)
+            along: Any = 0.0
+            if name == RATE and batch_miss is not None:
+                change, along = surface.followed(batch_miss, self.of_run, self.xp)
+                miss = miss - change
+            shape = (self.of_run[f"{short}_rise"], self.of_run[f"{short}_fall"])
+            cost, slope = bowl_and_slope(miss, *shape, xp=self.xp)
+            price = price + self.curvature[name] * cost
+            tilt[name] = -self.curvature[name] * slope
+            if name == RATE and batch_miss is not None:
+                # a best batch further up leaves the best rate of this batch further down
+                tilt[BATCH] = tilt[BATCH] - along * tilt[RATE]
+            if name == BATCH and surface.coupled:
+                batch_miss = miss
+        extra = self.of_noise["price_noise"] * price
+        scale = np.sqrt(self.of_noise["sigma"] ** 2 + extra * extra)
+        residual = self.response - x[..., self.cell, 0] - self.switched - price
+        noise = Student(scale, self.of_noise["nu"], self.of_noise["constant"])
+        return residual, noise, price, [tilt[h] for h in surface.ordered][: len(scattered)]
+
+    def by_cell(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the runs of each cell, ``(sample, cell)``."""
+        return np.add.reduceat(values, self.starts, axis=-1)
+
+    def _of(self, values: Mapping[str, Any], family: np.ndarray) -> dict[str, Any]:
+        if self.whole.n_families == 1:
+            return dict(values)
+        return {k: v[..., family] for k, v in values.items()}
