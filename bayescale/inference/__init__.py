@@ -116,12 +116,12 @@ def fit(
         "versions": {p: version(p) for p in ("bayescale", "numpyro", "jax", "pymc", "xarray")},
         "priors_used": {v.name: str(v.prior) for v in density.variables},
     }  # fmt: skip
-    own = _cellwise(density, chains_out)
+    own = _of_places(density, chains_out)
     latents = chains_out.latents
     if latents is None:
         rng = np.random.default_rng([random_seed, LATENTS])
         latents = density.completed(_as_density_has_them(density, {**values, **own}), rng)
-    latents = {**latents, **{name: (("cell",), x) for name, x in own.items()}}
+    latents = {**latents, **{name: ((density.of_places[name][0],), x) for name, x in own.items()}}
     return build_tree(density, model, runs, values, chains_out.stats, record, latents)
 
 
@@ -158,19 +158,19 @@ def _named(density: AbstractDensity, chains: Chains) -> dict[str, np.ndarray]:
     shared = {v.name for v in density.variables if v.sharing == "one"}
     out = {}
     for name, x in {**values, **natural}.items():
-        if name in density.cellwise:
+        if name in density.of_places:
             continue
         scalar = x.shape[-1] == 1 or (name in shared and not several)
         out[name] = np.ascontiguousarray(x[..., 0] if scalar else x)
     return {name: out[name] for name in _order(density, out)}
 
 
-def _cellwise(density: AbstractDensity, chains: Chains) -> dict[str, np.ndarray]:
-    """Draws of what each cell has of its own, ``(chain, draw, cell)``."""
+def _of_places(density: AbstractDensity, chains: Chains) -> dict[str, np.ndarray]:
+    """Draws of what belongs to places, ``(chain, draw, place)``."""
     if chains.u is None:
-        return {name: chains.named[name] for name in density.cellwise}
-    values = density.values(chains.u, arrays("numpy")) if density.cellwise else {}
-    return {name: values[name] for name in density.cellwise}
+        return {name: chains.named[name] for name in density.of_places}
+    values = density.values(chains.u, arrays("numpy")) if density.of_places else {}
+    return {name: values[name] for name in density.of_places}
 
 
 def _as_density_has_them(

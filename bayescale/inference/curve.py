@@ -55,9 +55,9 @@ def offsets(
 ) -> dict[str, np.ndarray]:
     """How far the best hyperparameters of a place lie off their laws, ``(sample, point)`` each.
 
-    A cell that was run has the offsets that its runs gave it. Any other place has one that was
-    never seen: a draw from the scatter, the same at all new places of one posterior draw, so that
-    a plan compares sizes and not luck.
+    A cell that was run has the offsets that its runs gave it, a new length of a size that was run
+    what its size has. What was never seen is drawn from its scatter, the same at all new places of
+    one posterior draw, so that a plan compares sizes and not luck.
     """
     posterior = fitted.tree["posterior"].dataset
     names = [str(n) for n in posterior.data_vars if str(n).endswith("_scatter")]
@@ -66,18 +66,31 @@ def offsets(
     cells: Any = getattr(fitted.density, "cells")  # noqa: B009
     axes = [np.log(np.atleast_2d(np.asarray(inputs[a], float))) for a in cells.axes]
     place = np.stack(np.broadcast_arrays(*axes), axis=-1)
-    seed, out = int(fitted.spec["random_seed"]), {}
+    mine = fitted.families.index(fitted.family(family))
+    drawn = lambda name, index: posterior[name].values.reshape(  # noqa: E731
+        -1, posterior[name].shape[-1]
+    )[np.arange(posterior.sizes["chain"] * posterior.sizes["draw"])[:, None], index]
+    out = {}
     for i, name in enumerate(names):
-        scatter = fitted.draws(name, family)[:, None]
-        new = scatter * np.random.default_rng([seed, OFFSETS, i]).standard_normal(scatter.shape)
         short = name.removesuffix("_scatter")
+        new = _deviate(fitted, name, family, i)
+        if f"{short}_offset_N" in posterior:
+            known, index = cells.sizes_at(place, mine)
+            unseen = _deviate(fitted, f"{short}_scatter_N", family, len(names) + i)
+            new = new + np.where(known, drawn(f"{short}_offset_N", index), unseen)
         own = f"{short}_offset"
         if place.shape[0] == 1 and own in posterior:
-            known, index = cells.at(place[0], fitted.families.index(fitted.family(family)))
-            drawn = posterior[own].values.reshape(len(scatter), -1)[:, index]
-            new = np.where(known, drawn, new)
+            known, index = cells.at(place[0], mine)
+            new = np.where(known, drawn(own, index[None]), new)
         out[own] = new
     return out
+
+
+def _deviate(fitted: Fitted, name: str, family: str | None, stream: int) -> np.ndarray:
+    """A draw from a scatter for every posterior draw, ``(sample, 1)``."""
+    scatter = fitted.draws(name, family)[:, None]
+    rng = np.random.default_rng([int(fitted.spec["random_seed"]), OFFSETS, stream])
+    return scatter * rng.standard_normal(scatter.shape)
 
 
 def _by_draw(fitted: Fitted, x: Any) -> np.ndarray:

@@ -137,14 +137,22 @@ def _across(
 
 def _held(bowls: Bowls) -> np.ndarray:
     """Coordinates of spreads: of families, and of optima about their law."""
-    ends = ("_spread", "_scatter")
+    ends = ("_spread", "_scatter", "_scatter_N")
     return np.concatenate([np.full(n, name.endswith(ends)) for name, n in bowls.blocks])
+
+
+def _precision(bowls: Bowls, u: np.ndarray) -> np.ndarray:
+    """Prior precision of what cells own as if cells of one size shared nothing, ``(own,)``."""
+    own, shared = bowls.precisions(u)
+    if shared.size:
+        own = np.r_[own[:1], 1.0 / (1.0 / own[1:] + 1.0 / shared)]
+    return own
 
 
 def _joint(bowls: Bowls, u: np.ndarray, x: np.ndarray) -> float:
     """Log density of shape and cells' own numbers together."""
     away = x - bowls.start
-    own = -0.5 * (bowls.precision_of_own(u) * away * away).sum()
+    own = -0.5 * (_precision(bowls, u) * away * away).sum()
     with np.errstate(all="ignore"):
         out = bowls.log_prior(u, np) + own + bowls.terms(u[None], x[None]).sum()
     return float(out) if np.isfinite(out) else -np.inf
@@ -163,7 +171,7 @@ def _slopes(bowls: Bowls, u: np.ndarray, x: np.ndarray, held: np.ndarray) -> _Sl
     mine = (more[:own] - more[own:])[:, : len(cell)] / (2 * STEP * 0.01)
 
     starts = np.searchsorted(cell, np.arange(bowls.n_cells))
-    prior = bowls.precision_of_own(u)
+    prior = _precision(bowls, u)
     outer = np.add.reduceat(mine[:, None] * mine[None], starts, axis=-1)
     between = np.add.reduceat(mine[:, None] * of_runs[None, :, : len(cell)], starts, axis=-1)
     gradient, curvature = _of_prior(bowls, u)

@@ -29,7 +29,7 @@ from bayescale.models.surface_density import SurfaceDensity
 
 FEWEST_READINGS = 200
 CHEAP, MOST_EFFORT = 3000, 8  # runs below which more evaluations are spent, and how many times more
-FEWEST_EFFECTIVE = 400.0  # or a tenth of the draws where that is less
+FEWEST_EFFECTIVE = 250.0  # or a tenth of the draws where that is less
 READINGS_A_CELL = 8  # with fewer, the heavy tail of the noise makes a level anything but normal
 
 
@@ -77,8 +77,7 @@ def first_part(
         bowls, mode, n, random_seed=random_seed, enough=enough, effort=effort
     )
     rng = np.random.default_rng([random_seed, 3])
-    shapes, index = np.unique(weighted.u, axis=0, return_inverse=True)
-    cells = bowls.of_cells(shapes)[index.reshape(-1)]
+    cells = bowls.of_cells(weighted.u, rng)
     return FirstPart(bowls, weighted, bottoms_of(weighted.u, cells, rng))
 
 
@@ -102,18 +101,32 @@ def join(
     rng = np.random.default_rng([random_seed, 2])
     xp = arrays("numpy")
     rest, misfit = joined(law, first.bottoms, law.values(flat, xp), rng)
-    shape = rest[:, : first.bowls.size]
+    shape, offsets = rest[:, : first.bowls.size], rest[:, first.bowls.size :]
     found = {**first.bowls.split(shape), **law.split(flat)}
     assert law.straight == density.straight  # both have the law in the same coordinates
-    values = first.bowls.values(shape, xp)
-    offsets = np.split(rest[:, first.bowls.size :], len(density.scattered), axis=1)
-    for short, offset in zip(density.scattered, offsets, strict=True):
-        found[f"{short}_offset"] = offset / values[f"{short}_scatter"]
+    found |= _units(density, first.bowls.values(shape, xp), offsets)
     u = np.concatenate([found[name] for name, _ in density.blocks], axis=-1)
     return u.reshape(*u_law.shape[:2], -1), misfit.reshape(*u_law.shape[:2], -1)
 
 
+def _units(density: SurfaceDensity, values: dict, offsets: np.ndarray) -> dict[str, np.ndarray]:
+    """Standard normal coordinates of offsets of sizes, then of cells, from e-folds."""
+    assert density.cells is not None
+    shared = density.cells.n_sizes if density.sized else 0
+    lengths = [n for n in (shared, len(density.cells)) for _ in density.scattered if n]
+    parts = iter(np.split(offsets, np.cumsum(lengths)[:-1], axis=1))
+    of_size = {short: next(parts) for short in density.scattered if shared}
+    out = {}
+    for short in density.scattered:
+        own = next(parts)
+        if shared:
+            own = own - of_size[short][:, density.cells.size_of]
+            out[f"{short}_offset_N"] = of_size[short] / values[f"{short}_scatter_N"]
+        out[f"{short}_offset"] = own / values[f"{short}_scatter"]
+    return out
+
+
 def spreads(density: AbstractDensity) -> np.ndarray:
     """Coordinates of the spreads of a hierarchy, in which a joint mode is degenerate."""
-    ends = ("_spread", "_scatter")
+    ends = ("_spread", "_scatter", "_scatter_N")
     return np.concatenate([np.full(length, name.endswith(ends)) for name, length in density.blocks])

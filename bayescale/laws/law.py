@@ -51,7 +51,8 @@ RESERVED = frozenset(
     "xp chain draw sample family reading point config run sigma nu config_share run_share "
     "correlation_length noise_slope undertuned_share undertuned_scale price_noise misfit "
     "misfit_length misfit_at cell_sigma cell cliff cliff_width cliff_N cliff_T cliff_B "
-    "batch_scatter rate_scatter batch_offset rate_offset".split()
+    "batch_scatter rate_scatter batch_offset rate_offset size "
+    "batch_scatter_N rate_scatter_N batch_offset_N rate_offset_N".split()
 )
 """Names that a fit uses for itself; no input or parameter may carry them."""
 

@@ -4,7 +4,8 @@ Given the shape (how steep, how the optimum moves, how noisy) the cells are inde
 has few numbers of its own: the log loss at its bottom and how far its best hyperparameters lie off
 their law. A cell has dozens of runs, so these are nearly normal: Fisher scoring finds their mode
 and precision under the heavy-tailed noise, and Laplace's formula integrates them out. What is left
-is a density of the shape alone, a few dozen coordinates that are nearly normal too.
+is a density of the shape alone, a few dozen coordinates that are nearly normal too. Cells of one
+size (one architecture) share a part of their offset, which is integrated out with them.
 
 The loss law plays no part here: it speaks about the bottoms only (`bayescale.models.levels`).
 """
@@ -40,16 +41,15 @@ class OfCells:
     Attributes
     ----------
     mean : ndarray, (sample, cell, own)
-        Log loss at the bottom, then e-folds of each scattered hyperparameter.
+        Log loss at the bottom, then e-folds of each scattered hyperparameter; given ``of_sizes``.
     covariance : ndarray, (sample, cell, own, own)
+    of_sizes : ndarray, (sample, size, own - 1)
+        Offsets that cells of one size share.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
-
-    def __getitem__(self, index: np.ndarray) -> OfCells:
-        """The same at some of the samples."""
-        return OfCells(self.mean[index], self.covariance[index])
+    of_sizes: np.ndarray
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """One draw for each sample, ``(sample, cell, own)``."""
@@ -110,11 +110,16 @@ class Bowls(AbstractDensity):
             out[part] = self.log_prior(flat[part], np) + self._scored(flat[part])[0]
         return out if np.ndim(u) == 2 else out[0]
 
-    def of_cells(self, u: np.ndarray) -> OfCells:
-        """What each cell has of its own, given draws of the shape, ``(sample, coordinate)``."""
-        parts = [self._scored(u[p])[1] for p in self._pieces(len(u))]
+    def of_cells(self, u: np.ndarray, rng: np.random.Generator | None = None) -> OfCells:
+        """What each cell has of its own, given draws of the shape, ``(sample, coordinate)``.
+
+        What sizes share is drawn, or without ``rng`` at its mode.
+        """
+        parts = [self._scored(u[p], rng)[1] for p in self._pieces(len(u))]
         return OfCells(
-            np.concatenate([p.mean for p in parts]), np.concatenate([p.covariance for p in parts])
+            np.concatenate([p.mean for p in parts]),
+            np.concatenate([p.covariance for p in parts]),
+            np.concatenate([p.of_sizes for p in parts]),
         )
 
     def terms(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -128,44 +133,73 @@ class Bowls(AbstractDensity):
         found = runs.log_likelihood(runs.at(x))
         return found if ends is None else np.concatenate([found, ends], axis=-1)
 
-    def precision_of_own(self, u: np.ndarray) -> np.ndarray:
-        """Prior precision of what cells own: a wide level, offsets of the scatter, ``(..., own)``."""
-        values = self.values(u, arrays("numpy"))
-        scatter = [values[f"{short}_scatter"] for short in self.whole.scattered]
-        spread = [np.full((*np.shape(u)[:-1], 1), WIDE), *scatter]
-        return 1.0 / np.square(np.concatenate(spread, axis=-1))
+    def precisions(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Prior precisions: of what cells own ``(..., own)``, and of what sizes share.
+
+        A wide level about the best run, offsets about those of the size, and these about zero.
+        """
+        values, whole = self.values(u, arrays("numpy")), self.whole
+        shape = (*np.shape(u)[:-1], 0)
+        own = [values[f"{short}_scatter"] for short in whole.scattered]
+        spread = np.concatenate([np.full((*shape[:-1], 1), WIDE), *own], axis=-1)
+        shared = [values[f"{short}_scatter_N"] for short in whole.scattered if whole.sized]
+        return 1.0 / np.square(spread), 1.0 / np.square(
+            np.concatenate([np.zeros(shape), *shared], -1)
+        )
 
     def _pieces(self, n: int) -> Iterator[slice]:
         step = max(1, IN_CACHE // len(self.table.response))
         return (slice(i, i + step) for i in range(0, n, step))
 
-    def _scored(self, u: np.ndarray) -> tuple[np.ndarray, OfCells]:
+    def _scored(
+        self, u: np.ndarray, rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, OfCells]:
         """Log likelihood with the cells' own numbers integrated out ``(sample,)``, and these."""
         runs = _Runs(self, self.values(u, arrays("numpy")))
-        prior = self.precision_of_own(u)[:, None, :]
-        eye = np.eye(prior.shape[-1])
+        own, shared = (p[:, None, :] for p in self.precisions(u))
+        n_shared = shared.shape[-1]
+        sizes = _Sizes(self.size_of, own[..., 1:], shared) if n_shared else None
+        eye = np.eye(own.shape[-1])
         if self.near is None:
             rounds, x = ROUNDS, np.broadcast_to(self.start, (len(u), *self.start.shape)).copy()
         else:
             rounds, x = ROUNDS_NEAR, self.near(u)
+        common = sizes.given(x[..., 1:]) if sizes else np.zeros((len(u), 1, 0))
         for left in range(rounds, -1, -1):
             now = runs.at(x)
             slope, information = runs.slopes(now)
-            precision = information + prior[..., None] * eye
+            precision = information + own[..., None] * eye
             away = x - self.start
-            slope = slope - prior * away
-            step = np.linalg.solve(precision, slope[..., None])[..., 0]
+            if sizes:
+                away[..., 1:] -= common[:, self.size_of]
+            slope = slope - own * away
+            if sizes:
+                step, move, curvature = sizes.step(precision, slope, away[..., 1:], common)
+            else:
+                step = np.linalg.solve(precision, slope[..., None])[..., 0]
             if left:
                 step[..., 1:] = np.clip(step[..., 1:], -FARTHEST_STEP, FARTHEST_STEP)
                 x = x + step
+                common = sizes.given(x[..., 1:]) if sizes else common
         height = runs.by_cell(runs.log_likelihood(now))
-        height = height + 0.5 * (np.log(prior) - prior * away * away).sum(axis=-1)
+        height = height + 0.5 * (np.log(own) - own * away * away).sum(axis=-1)
         # scoring stops a little short of the mode; the rest of the way is a parabola's
         height = height + 0.5 * (slope * step).sum(axis=-1)
         height = height - 0.5 * np.linalg.slogdet(precision)[1]
         total, ends = height.sum(axis=-1), runs.ends()
+        if sizes:
+            total = total + sizes.height(common, move, curvature, away[..., 1:])
+            x, common = sizes.drawn(x + step, common + move, curvature, precision, rng)
+        else:
+            x = x + step
         total = total if ends is None else total + ends.sum(axis=-1)
-        return total, OfCells(x + step, np.linalg.inv(precision))
+        return total, OfCells(x, np.linalg.inv(precision), common)
+
+    @property
+    def size_of(self) -> np.ndarray:
+        """Index of the size of each cell, ``(cell,)``."""
+        assert self.whole.cells is not None
+        return self.whole.cells.size_of
 
     @cached_property
     def start(self) -> np.ndarray:
@@ -187,6 +221,81 @@ class Bowls(AbstractDensity):
         _, first, index = np.unique(columns, axis=0, return_index=True, return_inverse=True)
         at = {k: self.table.inputs[k][first] for k in keys}
         return at, self.table.family[first], index.reshape(-1)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Offsets that cells of one size share: a second floor of scoring, eliminated size by size.
+
+    Attributes
+    ----------
+    size_of : ndarray of int, (cell,)
+    own, shared : ndarray, (sample, 1, offset)
+        Prior precision of a cell's offset about its size's, and of a size's about zero.
+    """
+
+    size_of: np.ndarray
+    own: np.ndarray
+    shared: np.ndarray
+
+    def given(self, offset: np.ndarray) -> np.ndarray:
+        """Best offsets of sizes, given those of their cells, ``(sample, size, offset)``."""
+        return self.own * self._sum(offset) / (self.shared + self._count * self.own)
+
+    def step(
+        self, precision: np.ndarray, slope: np.ndarray, away: np.ndarray, common: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Newton steps of cells and of sizes together, and the curvature of the sizes alone."""
+        both = np.concatenate([slope[..., None], self._pull], axis=-1)
+        solved = np.linalg.solve(precision, both)
+        alone, moved = solved[..., 0], solved[..., 1:]
+        eye = np.eye(self.own.shape[-1])
+        curvature = (self.shared + self._count * self.own)[..., None] * eye
+        curvature = curvature - self._sum(self.own[..., None] * moved[..., 1:, :])
+        gradient = self._sum(self.own * (away + alone[..., 1:])) - self.shared * common
+        move = np.linalg.solve(curvature, gradient[..., None])[..., 0]
+        return alone + (moved @ move[:, self.size_of][..., None])[..., 0], move, curvature
+
+    def height(
+        self, common: np.ndarray, move: np.ndarray, curvature: np.ndarray, away: np.ndarray
+    ) -> np.ndarray:
+        """What the sizes add to the log likelihood, ``(sample,)``."""
+        slope = self._sum(self.own * away) - self.shared * common
+        out = np.log(self.shared) - self.shared * common * common + slope * move
+        return 0.5 * (out.sum(axis=-1) - np.linalg.slogdet(curvature)[1]).sum(axis=-1)
+
+    def drawn(
+        self,
+        x: np.ndarray,
+        common: np.ndarray,
+        curvature: np.ndarray,
+        precision: np.ndarray,
+        rng: np.random.Generator | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Cells' means given drawn offsets of sizes, and these; at the mode without ``rng``."""
+        if rng is None:
+            return x, common
+        root = np.linalg.cholesky(np.linalg.inv(curvature))
+        more = (root @ rng.standard_normal(common.shape)[..., None])[..., 0]
+        moved = np.linalg.solve(precision, np.broadcast_to(self._pull, (*x.shape, more.shape[-1])))
+        return x + (moved @ more[:, self.size_of][..., None])[..., 0], common + more
+
+    @property
+    def _pull(self) -> np.ndarray:
+        """How an offset of the size pulls on what a cell owns, ``(sample, cell, own, offset)``."""
+        n, offsets = len(self.own), self.own.shape[-1]
+        out = np.zeros((n, len(self.size_of), 1 + offsets, offsets))
+        out[:, :, 1:] = self.own[..., None] * np.eye(offsets)
+        return out
+
+    @property
+    def _count(self) -> np.ndarray:
+        return np.bincount(self.size_of)[:, None]
+
+    def _sum(self, x: np.ndarray) -> np.ndarray:
+        """Sums over the cells of each size, ``(sample, size, ...)``."""
+        starts = np.flatnonzero(np.r_[True, np.diff(self.size_of) > 0])
+        return np.add.reduceat(x, starts, axis=1)
 
 
 _State = tuple[np.ndarray, Student, np.ndarray, list[np.ndarray]]

@@ -85,9 +85,9 @@ class AbstractDensity:
         return len(self.table.response)
 
     @property
-    def cellwise(self) -> tuple[str, ...]:
-        """Names of values that are no family's but a cell's, ``(..., cell)``."""
-        return ()
+    def of_places(self) -> dict[str, tuple[str, int]]:
+        """Values that belong to no family but to places: name to dimension and its length."""
+        return {}
 
     @property
     def size(self) -> int:

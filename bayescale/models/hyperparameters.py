@@ -34,6 +34,7 @@ POOLED_POWERS = (
 )  # fmt: skip
 INDEPENDENT = Noise(shared="none")
 FEWEST_CELLS = 4  # with fewer places a smooth misfit is the law's own constants
+FEWEST_SIZES = 3  # with fewer, what a size has of its own is the power law
 RUNS_OF_A_BOWL = 6  # from which on a cell says where its own bottom lies; chosen
 
 
@@ -225,18 +226,22 @@ class HyperparameterModel:
             lines.append(
                 f"    {name:<16} ~ {self.priors.get(name) or default.default_prior(law, name)}"
             )
-        for name, prior in self._noise_priors(True, True, True).items():
+        for name, prior in self._noise_priors(True, True, True, "N" in self.surface.scales).items():
             lines.append(f"    {name:<16} ~ {self.priors.get(name) or prior}")
         return "\n".join(lines)
 
-    def _noise_priors(self, cells: bool, replicated: bool, cliff: bool) -> dict[str, Prior]:
+    def _noise_priors(
+        self, cells: bool, replicated: bool, cliff: bool, sized: bool
+    ) -> dict[str, Prior]:
         out = {"sigma": default.SIGMA, "nu": default.TAIL, "price_noise": default.PRICE_NOISE}
         if cells:
             out |= {"misfit": default.MISFIT, "misfit_length": default.MISFIT_LENGTH}
             if replicated:
                 out["cell_sigma"] = default.CELL_SIGMA
-            short = (SHORT.get(h, h) for h in self.surface.ordered)
+            short = [SHORT.get(h, h) for h in self.surface.ordered]
             out |= {f"{name}_scatter": default.OPTIMUM_SCATTER for name in short}
+            if sized:
+                out |= {f"{name}_scatter_N": default.OPTIMUM_SCATTER_OF_SIZES for name in short}
         if cliff:
             out |= divergence.variables(self.surface)
         return out
@@ -244,7 +249,8 @@ class HyperparameterModel:
     def _variables(
         self, law: Law, table: Table, cells: Cells | None, cliff: bool
     ) -> tuple[Variable, ...]:
-        noise = self._noise_priors(cells is not None, cells is not None and cells.replicated, cliff)
+        known = cells is not None
+        noise = self._noise_priors(known, known and cells.replicated, cliff, _several_a_size(cells))
         unknown = set(self.priors) - set(law.parameters) - set(noise)
         if unknown:
             raise SpecError(
@@ -268,6 +274,13 @@ class HyperparameterModel:
             else:
                 out.append(Variable(name, prior))
         return tuple(out)
+
+
+def _several_a_size(cells: Cells | None) -> bool:
+    """Whether what cells of one size share can be told from what each has of its own."""
+    if cells is None or "N" not in cells.axes:
+        return False
+    return FEWEST_SIZES <= cells.n_sizes <= len(cells) / 1.5
 
 
 def _spread(law: Law, name: str) -> Prior | None:

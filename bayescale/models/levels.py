@@ -121,7 +121,7 @@ class Bottoms:
     ----------
     level : ndarray, (sample, cell)
     rest : ndarray, (sample, coordinate)
-        Shape, then the offsets of the cells, hyperparameter by hyperparameter.
+        Shape, then offsets hyperparameter by hyperparameter: of sizes, and of cells.
     error : ndarray, (cell, cell)
         Covariance of the levels.
     cross : ndarray, (coordinate, cell)
@@ -142,13 +142,14 @@ def bottoms_of(u: np.ndarray, cells: OfCells, rng: np.random.Generator) -> Botto
     drawn, n = cells.draw(rng), len(u)
     inner = cells.covariance.mean(axis=0)
     level = cells.mean[..., 0]
-    middle = np.concatenate([u, *np.moveaxis(cells.mean[..., 1:], -1, 0)], axis=-1)
+    shared = np.concatenate([u, *np.moveaxis(cells.of_sizes, -1, 0)], axis=-1)
+    middle = np.concatenate([shared, *np.moveaxis(cells.mean[..., 1:], -1, 0)], axis=-1)
     away = level - level.mean(axis=0)
     error = away.T @ away / n + np.diag(inner[:, 0, 0])
     cross = (middle - middle.mean(axis=0)).T @ away / n
     own = [np.diag(inner[:, 0, i]) for i in range(1, inner.shape[-1])]
-    cross[u.shape[1] :] += np.concatenate(own) if own else 0.0
-    rest = np.concatenate([u, *np.moveaxis(drawn[..., 1:], -1, 0)], axis=-1)
+    cross[shared.shape[1] :] += np.concatenate(own)
+    rest = np.concatenate([shared, *np.moveaxis(drawn[..., 1:], -1, 0)], axis=-1)
     return Bottoms(drawn[..., 0], rest, error, cross)
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,27 @@ class Cells:
         mine = np.flatnonzero(self.family == family)
         away = np.abs(place[:, None, :] - self.place[mine]).max(axis=-1)
         return away.min(axis=1) < SAME_PLACE, mine[away.argmin(axis=1)]
+
+    @cached_property
+    def size_of(self) -> np.ndarray:
+        """Index of the size (one N of one family) of each cell, ``(cell,)`` ascending."""
+        if "N" not in self.axes:
+            return np.zeros(len(self), int)
+        log_n = self.place[:, self.axes.index("N")]
+        new = (np.abs(np.diff(log_n)) > FINEST / 2) | (np.diff(self.family) != 0)
+        return np.r_[0, np.cumsum(new)]
+
+    @property
+    def n_sizes(self) -> int:
+        """Number of sizes."""
+        return int(self.size_of[-1]) + 1
+
+    def sizes_at(self, place: np.ndarray, family: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which places ``(..., axis)`` have a size that was run, and the nearest size of each."""
+        mine = np.flatnonzero(self.family == family)
+        axis = self.axes.index("N")
+        away = np.abs(place[..., None, axis] - self.place[mine, axis])
+        return away.min(axis=-1) < SAME_PLACE, self.size_of[mine[away.argmin(axis=-1)]]
 
     @property
     def replicated(self) -> bool:

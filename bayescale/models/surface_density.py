@@ -62,15 +62,25 @@ class SurfaceDensity(AbstractDensity):
     scattered: tuple[str, ...] = ()
 
     @property
-    def cellwise(self) -> tuple[str, ...]:
-        """Values with one number a cell: how far its best lies off the law, e-folds."""
-        return tuple(f"{short}_offset" for short in self.scattered)
+    def sized(self) -> bool:
+        """Whether cells of one size share a part of their offset: one size is one architecture."""
+        return any(v.name.endswith("_scatter_N") for v in self.variables)
+
+    @property
+    def of_places(self) -> dict[str, tuple[str, int]]:
+        """How far the best of each cell, and of each size, lies off its law: their dimension."""
+        if self.cells is None:
+            return {}
+        out = {f"{short}_offset": ("cell", len(self.cells)) for short in self.scattered}
+        if self.sized:
+            n = self.cells.n_sizes
+            out |= {f"{short}_offset_N": ("size", n) for short in self.scattered}
+        return out
 
     @property
     def blocks(self) -> tuple[tuple[str, int], ...]:
         """Names and lengths of the parts of the flat vector, offsets last."""
-        n = len(self.cells) if self.cells is not None else 0
-        return (*super().blocks, *((name, n) for name in self.cellwise))
+        return (*super().blocks, *((name, n) for name, (_, n) in self.of_places.items()))
 
     @cached_property
     def straight(self) -> tuple[str, ...] | None:
@@ -93,15 +103,25 @@ class SurfaceDensity(AbstractDensity):
         was 1.07, against 3 and 1.006 in straight ones at the same cost.
         """
         out = super().values(self.of_priors(u, xp), xp)
-        block = self.split(u)
-        for short in self.scattered:  # standard normal coordinates, in units of the scatter
-            out[f"{short}_offset"] = out[f"{short}_scatter"] * block[f"{short}_offset"]
+        return out | self.offsets(out, self.split(u), xp)
+
+    def offsets(self, values: Mapping[str, Any], unit: Mapping[str, Any], xp: Any) -> dict:
+        """Offsets of cells and sizes, in e-folds, from standard normal coordinates by name."""
+        out = {}
+        for short in self.scattered:
+            offset = values[f"{short}_scatter"] * unit[f"{short}_offset"]
+            if self.sized:
+                assert self.cells is not None
+                of_size = values[f"{short}_scatter_N"] * unit[f"{short}_offset_N"]
+                out[f"{short}_offset_N"] = of_size
+                offset = offset + xp.take(of_size, self.cells.size_of)
+            out[f"{short}_offset"] = offset
         return out
 
     def log_prior(self, u: Any, xp: Any) -> Any:
         """Log density of the prior at sampled coordinates; the map's determinant is one."""
         block = self.split(u)
-        offsets = sum((standard_normal(block[name]) for name in self.cellwise), 0.0)
+        offsets = sum((standard_normal(block[name]) for name in self.of_places), 0.0)
         return super().log_prior(self.of_priors(u, xp), xp) + offsets
 
     def parts(self, values: Mapping[str, Any], xp: Any) -> tuple[Any, Any]:
@@ -109,7 +129,8 @@ class SurfaceDensity(AbstractDensity):
         named = self._by_reading(self.parameters(values, xp), self.table.family, xp)
         at: dict[str, Any] = {**self.table.inputs, **named, **self._scales}
         if self.cells is not None:
-            at |= {name: xp.take(values[name], self.cells.of_reading) for name in self.cellwise}
+            offsets = {f"{short}_offset" for short in self.scattered}
+            at |= {name: xp.take(values[name], self.cells.of_reading) for name in offsets}
         log_tuned, prices = self.surface.parts(at, xp)
         price = sum(prices.values())
         return log_tuned + price, price
@@ -176,11 +197,12 @@ class SurfaceDensity(AbstractDensity):
         import pytensor.tensor as pt
         from pytensor.tensor.linalg import cholesky
 
-        for short in self.scattered:
-            assert self.cells is not None
-            offset = pm.Normal(f"{short}_offset_coordinate", 0.0, 1.0, shape=len(self.cells))
-            scaled = values[f"{short}_scatter"][0] * offset
-            values = {**values, f"{short}_offset": pm.Deterministic(f"{short}_offset", scaled)}
+        unit = {
+            name: pm.Normal(f"{name}_coordinate", 0.0, 1.0, shape=n)
+            for name, (_, n) in self.of_places.items()
+        }
+        offsets = self.offsets(values, unit, xp)
+        values = {**values, **{n: pm.Deterministic(n, x) for n, x in offsets.items()}}
         log_law, price = self.parts(values, xp)
         noise = self.noise(price, values, xp)
         if self.cells is not None:
