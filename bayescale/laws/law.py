@@ -40,6 +40,7 @@ ROLES: dict[str, str] = {
     "price_power": "power of an input in such a price",
     "rise": "exponent of that price far above the optimum",
     "fall": "exponent of that price far below the optimum",
+    "ceiling": "most that a miss can cost, log loss",
     "switch_loss": "effect of a 0/1 attribute on log loss",
     "switch_optimum": "shift of the log of an optimum by a 0/1 attribute",
     "switch_power": "change of the best rate's power of N by a 0/1 attribute",

@@ -181,7 +181,8 @@ class Surface:
     def _price(self, name: str, z: Any, values: Mapping[str, Any], xp: Any) -> Any:
         short = SHORT.get(name, name)
         height = self.curvature(name, values, xp)
-        return height * bowl(z, values[f"{short}_rise"], values[f"{short}_fall"], xp=xp)
+        price = height * bowl(z, values[f"{short}_rise"], values[f"{short}_fall"], xp=xp)
+        return price / (1.0 + price / values[f"{short}_ceiling"])
 
     def _mean(self, *, xp: Any, **values: Any) -> Any:
         log_tuned, prices = self.parts(values, xp)
@@ -222,6 +223,9 @@ class Surface:
             )
         out[f"{short}_rise"] = Parameter("positive", "", f"exponent, {what} too high", "rise")
         out[f"{short}_fall"] = Parameter("positive", "", f"exponent, {what} too low", "fall")
+        out[f"{short}_ceiling"] = Parameter(
+            "positive", "ln loss", f"most that a miss of {what} can cost", "ceiling"
+        )
         return out
 
     def _switch_parameters(self, switch: str) -> dict[str, Parameter]:

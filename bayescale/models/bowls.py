@@ -389,8 +389,10 @@ class _Runs:
                 miss = miss - change
             shape = (self.of_run[f"{short}_rise"], self.of_run[f"{short}_fall"])
             cost, slope = bowl_and_slope(miss, *shape, xp=self.xp)
-            price = price + self.curvature[name] * cost
-            tilt[name] = -self.curvature[name] * slope
+            cost = self.curvature[name] * cost
+            bound = 1.0 / (1.0 + cost / self.of_run[f"{short}_ceiling"])
+            price = price + cost * bound
+            tilt[name] = -self.curvature[name] * slope * bound * bound
             if name == RATE and batch_miss is not None:
                 # a best batch further up leaves the best rate of this batch further down
                 tilt[BATCH] = tilt[BATCH] - along * tilt[RATE]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pymc as pm
 
 POOLED_POWERS = (
-    "batch_power", "rate_power", "optimum_power", "batch_coupling", "noise_scale", "price_power",
+    "batch_power", "rate_power", "optimum_power", "batch_coupling", "noise_scale", "price_power", "ceiling",
     "rise", "fall",
 )  # fmt: skip
 INDEPENDENT = Noise(shared="none")

@@ -218,6 +218,11 @@ FALL = LogNormal(
     source="Exponent of the price below the optimum: too small a rate is too little training, "
     "which costs what the exponent of data says, 0.3 to 0.7. Chosen width: a factor 4 either way.",
 )
+CEILING = LogNormal(
+    0.3,
+    1.0,
+    source="Most log loss that a miss can cost: a run that learns next to nothing. Chosen.",
+)
 SWITCH_LOSS = Normal(
     0.0,
     0.05,
@@ -399,6 +404,7 @@ _BY_ROLE = {
     "price_power": PRICE_POWER,
     "rise": RISE,
     "fall": FALL,
+    "ceiling": CEILING,
     "switch_loss": SWITCH_LOSS,
     "switch_optimum": SWITCH_OPTIMUM,
     "switch_power": SWITCH_POWER,

@@ -23,9 +23,12 @@ RESAMPLES = 100
 PRICE_NOISE = 0.1  # misfit of a bowl per unit of price; chosen: far runs say little of the bottom
 LEAST_NOISE = 3e-4  # of log loss; chosen: below any noise level seen in such tables
 # Weak beliefs that keep thirty runs from deciding ten numbers: ln eta* rises by 0.5 (0.5) with
-# ln B; rises and falls of the bowl are near 0.7, within a factor e^0.7; chosen.
+# ln B; rises and falls of the bowl are near 0.7, within a factor e^0.7; a miss costs 0.3 of log
+# loss at most, within a factor e; chosen. Without the ceilings walls that flatten pull the bottom
+# (docs/log.md).
 TILT = (0.5, 0.5)
 STEEPNESS = (np.log(0.7), 0.7)
+CEILING = (np.log(0.3), 1.0)
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,9 @@ class CellBowl:
     Attributes
     ----------
     name : str
-    theta : numpy.ndarray, (10,)
+    theta : numpy.ndarray, (12,)
         ``l, ln B*, ln eta*, tilt, ln p_B, ln p_eta``, then logs of rise and fall by batch and by
-        rate.
+        rate, and of the ceilings of both prices.
     noise : float
         Scatter of log loss about the bowl near its bottom.
     draws : numpy.ndarray, (resample, 3)
@@ -140,7 +143,10 @@ def _fit(
         sd = np.hypot(s, PRICE_NOISE * _price(theta, b, e))
 
         def residuals(t: np.ndarray, sd: np.ndarray = sd) -> np.ndarray:
-            beliefs = np.append((t[3] - TILT[0]) / TILT[1], (t[6:] - STEEPNESS[0]) / STEEPNESS[1])
+            beliefs = np.concatenate([
+                [(t[3] - TILT[0]) / TILT[1]], (t[6:10] - STEEPNESS[0]) / STEEPNESS[1],
+                (t[10:] - CEILING[0]) / CEILING[1],
+            ])  # fmt: skip
             return np.concatenate([(t[0] + _price(t, b, e) - y) / sd, beliefs])
 
         theta = least_squares(
@@ -156,13 +162,15 @@ def _fit(
     return theta, float(s)
 
 
-_SCALES = np.array([0.01, 1.0, 0.5, 0.5, 1.0, 1.0, 0.7, 0.7, 0.7, 0.7])
+_SCALES = np.array([0.01, 1.0, 0.5, 0.5, 1.0, 1.0, 0.7, 0.7, 0.7, 0.7, 1.0, 1.0])
 
 
 def _price(t: np.ndarray, b: np.ndarray, e: np.ndarray) -> np.ndarray:
-    p_b, p_e, rise_b, fall_b, rise_e, fall_e = np.exp(t[4:])
+    p_b, p_e, rise_b, fall_b, rise_e, fall_e, most_b, most_e = np.exp(t[4:])
     z = b - t[1]
-    return p_b * bowl(z, rise_b, fall_b) + p_e * bowl(e - t[2] - t[3] * z, rise_e, fall_e)
+    one = p_b * bowl(z, rise_b, fall_b)
+    other = p_e * bowl(e - t[2] - t[3] * z, rise_e, fall_e)
+    return one / (1.0 + one / most_b) + other / (1.0 + other / most_e)
 
 
 def _start(b: np.ndarray, e: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -170,11 +178,12 @@ def _start(b: np.ndarray, e: np.ndarray, y: np.ndarray) -> np.ndarray:
     best = np.argsort(y)[: max(3, len(y) // 10)]
     steep = np.full(4, STEEPNESS[0])
     middle = [y.min(), b[best].mean(), e[best].mean(), 0.3, np.log(0.01), np.log(0.02)]
-    return np.concatenate([middle, steep])
+    return np.concatenate([middle, steep, np.full(2, CEILING[0])])
 
 
 def _bounds(b: np.ndarray, e: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """An optimum lies within a factor e of the grid: beyond, the cell cannot say where."""
     low = [y.min() - 0.05, b.min() - 1, e.min() - 1, -1.0, np.log(1e-5), np.log(1e-5)]
     high = [y.min() + 0.05, b.max() + 1, e.max() + 1, 2.0, np.log(1.0), np.log(1.0)]
-    return np.array(low + [np.log(0.1)] * 4), np.array(high + [np.log(5.0)] * 4)
+    low += [np.log(0.1)] * 4 + [np.log(0.01)] * 2
+    return np.array(low), np.array(high + [np.log(5.0)] * 4 + [np.log(3.0)] * 2)
