@@ -26,8 +26,11 @@ from bayescale.models.density import AbstractDensity
 K_HAT_LIMIT = 0.7
 PROPOSAL_TAIL = 6.0  # degrees of freedom of the proposals; chosen, heavier than the posteriors seen
 ROUNDS = 4
-BENT_ROUNDS, BENT_UP_TO = 8, 16  # more of them where one Student-t fails, and up to how many dims
-FEWEST = 0.25  # of the effective draws asked for, with which one Student-t is good enough
+MORE_ROUNDS = 8  # of them where four do not do
+BENT_UP_TO = (
+    16  # coordinates; in more of them kernels do not cover and one Student-t goes on learning
+)
+FEWEST = 0.6  # of the effective draws asked for, with which further rounds are not worth it
 CENTRES = 300  # of the mixture that follows a bend
 IN_CACHE = 300_000  # point-centres at once
 OVERSAMPLING = 3  # evaluations for each draw returned, all rounds together
@@ -50,6 +53,12 @@ class Weighted:
     u: np.ndarray
     k_hat: float
     ess: float
+
+    def moments(self, log_density: float) -> Mode:
+        """Mean and covariance of the draws, as a start for a sampler."""
+        covariance = np.atleast_2d(np.cov(self.u.T))
+        covariance = covariance + 1e-8 * np.diag(np.diag(covariance))
+        return Mode(self.u.mean(axis=0), log_density, covariance, np.linalg.cholesky(covariance))
 
 
 def importance_draws(
@@ -74,8 +83,8 @@ def importance_draws(
     likely: list[np.ndarray] = []  # log density of each proposal at every point
     weight, k_hat = np.empty(0), np.inf
     evaluate = many_densities(density)
-    for i in range(ROUNDS + BENT_ROUNDS):
-        if i >= ROUNDS:
+    for i in range(ROUNDS + MORE_ROUNDS):
+        if i >= ROUNDS and density.size <= BENT_UP_TO:
             proposals.append(_bent(points, weight, proposals[ROUNDS - 1], rng))
         elif i:
             proposals.append(_wide(points, weight, proposals[-1]))
@@ -87,9 +96,7 @@ def importance_draws(
         likely.append(proposals[-1].log_density(points))
         weight, k_hat = _weights(log_density, np.logaddexp.reduce(likely))
         effective = 1.0 / np.sum(weight**2)
-        if k_hat <= K_HAT_LIMIT and effective >= (FEWEST if i == ROUNDS - 1 else 1.0) * enough:
-            break
-        if i == ROUNDS - 1 and not _worth_bending(density, k_hat):
+        if k_hat <= K_HAT_LIMIT and effective >= (FEWEST if i >= ROUNDS - 1 else 1.0) * enough:
             break
     chosen = _systematic(weight, n, rng)
     return Weighted(points[chosen], k_hat, min(float(n), float(1.0 / np.sum(weight**2))))
@@ -152,11 +159,6 @@ def _bent(
     effective = min(CENTRES, 1.0 / np.sum(weight**2))
     width = (4.0 / (size + 2.0) / effective) ** (1.0 / (size + 4.0))
     return Proposal(centres, min(width, 1.0) * wide.cholesky)
-
-
-def _worth_bending(density: AbstractDensity, k_hat: float) -> bool:
-    """Whether more rounds may help: in many dimensions no kernel covers."""
-    return density.size <= BENT_UP_TO and np.isfinite(k_hat)
 
 
 def _weights(log_density: np.ndarray, log_proposed: np.ndarray) -> tuple[np.ndarray, float]:

@@ -12,7 +12,6 @@ The loss law plays no part here: it speaks about the bottoms only (`bayescale.mo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property

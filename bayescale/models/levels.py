@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from bayescale.models.arrays import arrays
-from bayescale.models.density import AbstractDensity, Variable
 from bayescale.models.bowls import OfCells
+from bayescale.models.density import AbstractDensity, Variable
 from bayescale.models.misfit import covariance
 from bayescale.models.straight import bent, straight_names
 from bayescale.models.surface_density import SurfaceDensity

@@ -100,9 +100,7 @@ class Sweep:
         Those that ``at`` lacks are at their best.
         """
         place = self.place(cell)
-        prices = self.surface.prices(
-            {**surface_values(self.fitted, place, self.family), **at}, np
-        )
+        prices = self.surface.prices({**surface_values(self.fitted, place, self.family), **at}, np)
         return np.asarray(sum(prices.values(), np.zeros(1)))
 
 
