@@ -18,7 +18,7 @@ def known_fit(model, runs, truth, *, spread=None, n=200, random_seed=0):
     density, spread = model.density(runs), spread or {}
     rng = np.random.default_rng(random_seed)
     noise = {"sigma": 0.002, "nu": 5.0, "price_noise": 0.1, "misfit": 1e-9, "cell_sigma": 1e-9,
-             "misfit_length": 2.0, "batch_scatter": 1e-9, "rate_scatter": 1e-9, "batch_scatter_N": 1e-9, "rate_scatter_N": 1e-9, "cliff": 1.0, "cliff_width": 0.2, "cliff_N": 0.0,
+             "misfit_length": 2.0, "cliff": 1.0, "cliff_width": 0.2, "cliff_N": 0.0,
              "cliff_T": 0.0, "cliff_B": 0.0}  # fmt: skip
     values = {}
     for variable in density.variables:

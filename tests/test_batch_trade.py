@@ -187,6 +187,7 @@ def surface_fit(draws=40):
         "E": 1.8, "A": 0.35 * 3e8**0.34, "B": 0.4 * 6e9**0.36, "alpha": 0.34, "beta": 0.36,
         "batch_coefficient": 1e5 / 6e9**0.5, "batch_N": 0.0, "batch_T": 0.5, "batch_price": 0.01,
         "batch_price_N": 0.0, "batch_price_T": 0.0, "batch_rise": 0.5, "batch_fall": 0.5,
+        "batch_ceiling": 1e6,
     }  # fmt: skip
     posterior = fit["posterior"].dataset
     known = {k: posterior[k] * 0 + v for k, v in truth.items()}

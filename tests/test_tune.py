@@ -18,8 +18,10 @@ N, T = 1e9, 1e11
 KNOWN = {
     "batch_coefficient": 0.5, "batch_N": 0.0, "batch_T": 0.55, "batch_price": 0.01,
     "batch_price_N": 0.0, "batch_price_T": 0.0, "batch_rise": 0.8, "batch_fall": 0.5,
+    "batch_ceiling": 0.5,
     "rate_coefficient": 2.0, "rate_N": -0.7, "rate_T": 0.3, "rate_B": 0.5, "rate_price": 0.02,
     "rate_price_N": 0.0, "rate_price_T": 0.0, "rate_rise": 1.0, "rate_fall": 0.4,
+    "rate_ceiling": 0.2,
 }  # fmt: skip
 BATCH = 0.5 * T**0.55
 RATE = 2.0 * N**-0.7 * T**0.3
@@ -251,7 +253,7 @@ def test_a_further_hyperparameter_is_tuned_by_name():
     decay = {"weight_decay_coefficient": 0.1, "weight_decay_N": 0.0, "weight_decay_T": 0.0,
              "weight_decay_price": 0.004, "weight_decay_price_N": 0.0,
              "weight_decay_price_T": 0.0, "weight_decay_rise": 1.0,
-             "weight_decay_fall": 1.0}  # fmt: skip
+             "weight_decay_fall": 1.0, "weight_decay_ceiling": 0.5}  # fmt: skip
     runs = bs.datasets.simulate_sweep(params=KNOWN | decay, hyperparameters=names)
     model = bs.HyperparameterModel(hyperparameters=names)
     tuning = bs.tune(known_fit(model, runs, KNOWN | LOSS | decay), N=N, T=T, against=())

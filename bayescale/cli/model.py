@@ -98,7 +98,7 @@ def _sweep_model(args: argparse.Namespace) -> Any:
     return HyperparameterModel(
         loss_law=None if law == ONE_CELL else law,
         hyperparameters=args.hyperparameters,
-        rate_form=args.rate_form or "power",
+        rate_form=args.rate_form or "noise_scale",
         switches=args.switches or (),
         family=args.family,
         truncated_at=args.truncated_at,

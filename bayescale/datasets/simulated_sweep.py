@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from bayescale.datasets.simulation import checked_parameters
 from bayescale.errors import SpecError
 from bayescale.laws import Law, get
-from bayescale.laws.surface import BATCH, RATE, RateForm, Surface
+from bayescale.laws.surface import BATCH, RATE, SHORT, RateForm, Surface
 from bayescale.runs import as_runs
 from bayescale.runs.labels import numbered
 from bayescale.runs.problems import listed
@@ -29,10 +29,11 @@ STEPLAW: dict[str, float] = {
     "E": 1.7, "A": 0.55, "B": 0.45, "alpha": 0.34, "beta": 0.36, "kappa": 0.05, "delta": -0.05,
     "batch_coefficient": 0.58, "batch_N": 0.0, "batch_T": 0.571,
     "batch_price": 0.008, "batch_price_N": 0.0, "batch_price_T": 0.0,
-    "batch_rise": 0.7, "batch_fall": 0.5,
+    "batch_rise": 0.7, "batch_fall": 0.5, "batch_ceiling": 1.0,
     "rate_coefficient": 1.79, "rate_N": -0.713, "rate_T": 0.307, "rate_B": 0.4,
+    "rate_noise_scale": 0.7,
     "rate_price": 0.012, "rate_price_N": 0.0, "rate_price_T": 0.0,
-    "rate_rise": 1.0, "rate_fall": 0.4,
+    "rate_rise": 1.0, "rate_fall": 0.4, "rate_ceiling": 0.3,
 }  # fmt: skip
 _SIZES, _LENGTHS = np.geomspace(6e7, 1e9, 4), np.geomspace(2e9, 5e10, 3)
 _MULTIPLES = (0.25, 0.6, 1.6, 4.0)  # chosen: the grid brackets the best and does not hit it
@@ -43,7 +44,7 @@ def simulate_sweep(
     params: Mapping[str, float] | None = None,
     *,
     hyperparameters: Sequence[str] = (BATCH, RATE),
-    rate_form: RateForm = "power",
+    rate_form: RateForm = "noise_scale",
     switches: Sequence[str] = (),
     multiples: ArrayLike | Mapping[str, ArrayLike] = _MULTIPLES,
     guess: float = 0.2,
@@ -51,6 +52,8 @@ def simulate_sweep(
     tail: float = 5.0,
     price_noise: float = 0.15,
     cell_noise: float = 0.001,
+    scatter: float = 0.0,
+    scatter_of_sizes: float = 0.0,
     cliff: float | None = None,
     cliff_width: float = 0.3,
     truncated_at: float | None = None,
@@ -79,6 +82,9 @@ def simulate_sweep(
         Noise of a badly tuned run as a share of its price; adds in squares.
     cell_noise : float, default 0.001
         Sd of what all runs of a cell share, log loss.
+    scatter, scatter_of_sizes : float, default 0, 0
+        Sd of how far the best hyperparameters of each cell, and those of all cells of one N, lie
+        off their laws, e-folds.
     cliff, cliff_width : float, optional; default 0.3
         E-folds above the best rate at which half the runs diverge, and the width of the change.
         Diverged runs stay in the table, with that status and no loss.
@@ -108,6 +114,7 @@ def simulate_sweep(
     scales = {f"{name}0": scale for name, scale in surface.law.scales.items()}
     table, cell = _design(surface, inputs, {**truth, **scales}, multiples, guess, rng)
     at = {**table, **truth, **scales}
+    at |= _offsets(surface, table, cell, scatter, scatter_of_sizes, random_seed)
     log_tuned, prices = surface.parts(at, np)
     price = sum(prices.values(), np.zeros(len(cell)))
     scale = np.hypot(noise, price_noise * price)
@@ -131,6 +138,31 @@ def simulate_sweep(
         units=dict.fromkeys(table, 1),
     )
     return runs.assign_attrs(truth=json.dumps(truth), left_out=int((~kept).sum()))
+
+
+def _offsets(
+    surface: Surface,
+    table: Mapping[str, np.ndarray],
+    cell: np.ndarray,
+    scatter: float,
+    scatter_of_sizes: float,
+    random_seed: int | np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Offsets of the best hyperparameters at every run, from random numbers of their own."""
+    if not (scatter or scatter_of_sizes):
+        return {}
+    rng = random_seed if isinstance(random_seed, np.random.Generator) else (
+        np.random.default_rng([random_seed, 1])
+    )  # fmt: skip
+    size = np.zeros(len(cell), int)
+    if "N" in table:
+        size = np.unique(table["N"], return_inverse=True)[1].reshape(-1)
+    out = {}
+    for name in surface.ordered:
+        own = scatter * rng.standard_normal(cell.max() + 1)
+        shared = scatter_of_sizes * rng.standard_normal(size.max() + 1)
+        out[f"{SHORT.get(name, name)}_offset"] = own[cell] + shared[size]
+    return out
 
 
 def _truth(surface: Surface, params: Mapping[str, float] | None) -> dict[str, float]:

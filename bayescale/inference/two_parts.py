@@ -1,9 +1,9 @@
 """A large sweep sampled in two parts: the bowls of its cells, then the law through their bottoms.
 
 `bayescale.models.levels` says why this is the same posterior. The bowls are nearly normal once what
-each cell has of its own is integrated out: adaptive importance sampling from Laplace's approximation
-gives a third of its evaluations in effective draws (22 coordinates, 2,702 runs, k-hat 0.25). Their
-k-hat is the test of this part; where it fails the whole density is sampled.
+each cell has of its own is integrated out: adaptive importance sampling from Laplace's
+approximation gives up to a third of its evaluations in effective draws (26 coordinates, 2,702 runs,
+k-hat 0.45). Their k-hat is the test of this part; where it fails the whole density is sampled.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def first_part(
         bowls, mode, n, random_seed=random_seed, enough=enough, effort=effort
     )
     rng = np.random.default_rng([random_seed, 3])
-    cells = bowls.of_cells(weighted.u, rng)
+    shapes, index = np.unique(weighted.u, axis=0, return_inverse=True)  # many come several times
+    cells = bowls.of_cells(shapes, rng)[index.reshape(-1)]
     return FirstPart(bowls, weighted, bottoms_of(weighted.u, cells, rng))
 
 

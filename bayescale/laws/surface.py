@@ -2,12 +2,15 @@
 
 ::
 
-    ln L(N, T, h) = ln L*(N, T) + sum over hyperparameters of price_h(N, T) bowl(ln h - ln h*)
+    ln L(N, T, h) = ln L*(N, T) + sum over hyperparameters of price_h
+    price_h       = p / (1 + p / ceiling_h),    p = curvature_h(N, T) bowl(ln h - ln h*)
 
-``L*`` is any law of the loss. Each optimum ``h* = K N^p T^q`` and each price is a power law of the
-inputs of ``L*``; the best learning rate also depends on the batch that is really used. A switch is
-a run attribute of 0 or 1 (muP, a decayed schedule) that shifts the loss, the optima and the growth
-of the best rate with size.
+A price is a bowl near the optimum and levels off at its ceiling: a run cannot learn less than
+nothing, and far up the walls of real sweeps the loss grows ever more slowly. ``L*`` is any law of
+the loss. Each optimum ``h* = K N^p T^q`` and each curvature is a power law of the inputs of ``L*``;
+the best learning rate also depends on the batch that is really used. A switch is a run attribute of
+0 or 1 (muP, a decayed schedule) that shifts the loss, the optima and the growth of the best rate
+with size.
 
 A `Surface` puts these together as one `Law`, whose inputs are those of ``L*``, the hyperparameters
 and the switches. Parameters are named by hyperparameter: ``batch_...`` for ``batch_size``,
@@ -50,7 +53,7 @@ class Surface:
         The loss under the best hyperparameters; None for one constant ``E`` (a single cell).
     hyperparameters : tuple of str
         Columns whose optimum is sought.
-    rate_form : {"power", "noise_scale"}, default "power"
+    rate_form : {"noise_scale", "power"}, default "noise_scale"
         How the best learning rate follows the batch (`bayescale.laws.optimum`).
     switches : tuple of str, default ()
         Columns of 0 and 1.
@@ -58,7 +61,7 @@ class Surface:
 
     loss_law: Law | None
     hyperparameters: tuple[str, ...] = (BATCH, RATE)
-    rate_form: RateForm = "power"
+    rate_form: RateForm = "noise_scale"
     switches: tuple[str, ...] = ()
 
     @property

@@ -50,6 +50,10 @@ class OfCells:
     covariance: np.ndarray
     of_sizes: np.ndarray
 
+    def __getitem__(self, index: np.ndarray) -> OfCells:
+        """The same at some of the samples."""
+        return OfCells(self.mean[index], self.covariance[index], self.of_sizes[index])
+
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """One draw for each sample, ``(sample, cell, own)``."""
         root = np.linalg.cholesky(self.covariance)

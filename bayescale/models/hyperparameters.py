@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import pymc as pm
 
 POOLED_POWERS = (
-    "batch_power", "rate_power", "optimum_power", "batch_coupling", "noise_scale", "price_power", "ceiling",
-    "rise", "fall",
+    "batch_power", "rate_power", "optimum_power", "batch_coupling", "noise_scale", "price_power",
+    "rise", "fall", "ceiling",
 )  # fmt: skip
 INDEPENDENT = Noise(shared="none")
 FEWEST_CELLS = 4  # with fewer places a smooth misfit is the law's own constants

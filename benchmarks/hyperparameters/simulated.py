@@ -37,9 +37,11 @@ STUDIES = {
     "Moonlight 2502.16982": (0.4138, 0.4138, -0.057, -0.057),
     "GIDD 2512.10858": (0.0, 0.8225, 0.0, 0.34 * 0.8225),
 }
-POWERS = ("batch_N", "batch_T", "rate_N", "rate_T", "rate_B", "alpha", "beta", "batch_price_N",
-          "batch_price_T", "rate_price_N", "rate_price_T", "batch_rise", "batch_fall", "rate_rise",
-          "rate_fall")  # fmt: skip
+POWERS = ("batch_N", "batch_T", "rate_N", "rate_T", "rate_noise_scale", "alpha", "beta",
+          "batch_price_N", "batch_price_T", "rate_price_N", "rate_price_T", "batch_rise",
+          "batch_fall", "rate_rise", "rate_fall")  # fmt: skip
+# How far optima lie off their laws, e-folds: those of each cell, and those of all cells of a size.
+SCATTER = {"scatter": 0.06, "scatter_of_sizes": 0.1}
 FAR = ("ln B* at 30 C", "ln eta* at 30 C", "ln loss at 30 C")
 
 
@@ -100,13 +102,14 @@ def truth(rng: np.random.Generator) -> dict[str, float]:
         "batch_coefficient": spread(4e5, 0.35) / (N**batch_N * T**batch_T),
         "batch_N": batch_N, "batch_T": batch_T,
         "rate_coefficient": spread(1e-3, 0.35) / (N**rate_N * T**rate_T),
-        "rate_N": rate_N, "rate_T": rate_T, "rate_B": rng.uniform(0.2, 0.8),
+        "rate_N": rate_N, "rate_T": rate_T, "rate_noise_scale": spread(0.7, 0.4),
         "batch_price": spread(0.008, 0.4) / (N ** price[0] * T ** price[1]),
         "batch_price_N": price[0], "batch_price_T": price[1],
         "rate_price": spread(0.012, 0.4) / (N ** price[2] * T ** price[3]),
         "rate_price_N": price[2], "rate_price_T": price[3],
         "batch_rise": spread(0.7, 0.3), "batch_fall": spread(0.5, 0.3),
         "rate_rise": spread(1.0, 0.3), "rate_fall": spread(0.45, 0.3),
+        "batch_ceiling": spread(0.8, 0.4), "rate_ceiling": spread(0.25, 0.4),
     }  # fmt: skip
 
 
@@ -117,6 +120,7 @@ def table(scenario: str, seed: int) -> tuple[Any, dict[str, float]]:
     planted = truth(np.random.default_rng([seed, 0]))
     kw: dict[str, Any] = {
         "multiples": SCENARIOS[scenario], "N": SIZES[:, None], "T": LENGTHS[None, :],
+        **SCATTER,
     }  # fmt: skip
     make = lambda cliff: bs.datasets.simulate_sweep(  # noqa: E731
         "interacting", planted, cliff=cliff, random_seed=np.random.default_rng([seed, 1]), **kw
@@ -154,7 +158,7 @@ def one(scenario: str, seed: int) -> dict[str, Any]:
     spent, spec = clock() - started, opened(fit).spec
     drawn = {name: opened(fit).draws(name) for name in POWERS}
     true = {name: planted[name] for name in POWERS}
-    far, far_true = at_more_compute(fit, planted)
+    far, far_true = at_more_compute(fit, planted, np.random.default_rng([seed, 2]))
     true |= far_true
     quantities = {
         name: {"truth": float(true[name]), "mean": float(x.mean()), "sd": float(x.std()),
@@ -171,8 +175,13 @@ def one(scenario: str, seed: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def at_more_compute(fit: Any, planted: Mapping[str, float]) -> tuple[dict, dict]:
-    """Draws of the optimum and of the loss under it beyond the largest cell, and the truth."""
+def at_more_compute(
+    fit: Any, planted: Mapping[str, float], rng: np.random.Generator
+) -> tuple[dict, dict]:
+    """Draws of the optimum and of the loss under it beyond the largest cell, and the truth.
+
+    The true optimum there is that of a new size: its law's, and an offset as other cells have.
+    """
     import bayescale as bs
     from bayescale.inference import opened
     from bayescale.inference.curve import best_hyperparameters
@@ -187,7 +196,8 @@ def at_more_compute(fit: Any, planted: Mapping[str, float]) -> tuple[dict, dict]
     values = {**at, **planted, **scales}
     names = ("batch_size", "learning_rate")
     drawn = [*(np.log(best[k])[:, 0] for k in names), np.log(mean)]
-    true = [*(float(surface.log_best(k, values, np)) for k in names),
+    off = np.hypot(*SCATTER.values()) * rng.standard_normal(len(names))
+    true = [*(float(surface.log_best(k, values, np)) + x for k, x in zip(names, off, strict=True)),
             float(surface.log_tuned(values, np))]  # fmt: skip
     return dict(zip(FAR, drawn, strict=True)), dict(zip(FAR, true, strict=True))
 

@@ -155,7 +155,7 @@ def test_a_switch_finds_the_planted_shift():
 def test_weight_decay_joins_by_its_name():
     own = {
         "weight_decay_coefficient": 0.1, "weight_decay_price": 0.006,
-        "weight_decay_rise": 0.8, "weight_decay_fall": 0.4,
+        "weight_decay_rise": 0.8, "weight_decay_fall": 0.4, "weight_decay_ceiling": 0.4,
     }  # fmt: skip
     names = ("batch_size", "learning_rate", "weight_decay")
     runs = bs.datasets.simulate_sweep(
