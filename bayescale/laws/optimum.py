@@ -100,15 +100,19 @@ def bowl(z: Any, rise: Any, fall: Any, *, xp: Any) -> Any:
     >>> bool(bowl(1.0, rise=1.0, fall=0.3, xp=np) > bowl(-1.0, rise=1.0, fall=0.3, xp=np))
     True
     """
-    return bowl_and_slope(z, rise, fall, xp=xp)[0]
+    return bowl_and_slopes(z, rise, fall, xp=xp)[0]
 
 
-def bowl_and_slope(z: Any, rise: Any, fall: Any, *, xp: Any) -> tuple[Any, Any]:
-    """`bowl` and its derivative in ``z``, which share their exponentials."""
+def bowl_and_slopes(z: Any, rise: Any, fall: Any, *, xp: Any) -> tuple[Any, Any, Any]:
+    """`bowl` and its first two derivatives in ``z``, which share their exponentials.
+
+    The second is that of the exponentials, also beyond `FARTHEST`.
+    """
     above, steeper = _growth(rise * z, xp)
     below, flatter = _growth(-fall * z, xp)
     total = rise + fall
-    return (above / rise + below / fall) / total, (steeper - flatter) / total
+    second = (rise * steeper + fall * flatter) / total
+    return (above / rise + below / fall) / total, (steeper - flatter) / total, second
 
 
 def _growth(x: Any, xp: Any) -> tuple[Any, Any]:
