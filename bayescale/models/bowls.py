@@ -172,11 +172,9 @@ class Bowls(AbstractDensity):
         for left in range(rounds, -1, -1):
             now = runs.at(x)
             slope, information = runs.slopes(now)
-            precision = information + own[..., None] * eye
             if not left:
-                precision = _seen_or_expected(
-                    runs.curvature_seen(now) + own[..., None] * eye, precision
-                )
+                information = _seen_or_expected(runs.curvature_seen(now), information)
+            precision = information + own[..., None] * eye
             away = x - self.start
             if sizes:
                 away[..., 1:] -= common[:, self.size_of]
@@ -232,7 +230,10 @@ class Bowls(AbstractDensity):
 
 
 def _seen_or_expected(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """The seen curvature where it is far from flat, else the expected, ``(..., own, own)``."""
+    """The seen curvature where it is far from flat, else the expected, ``(..., own, own)``.
+
+    Both without the prior, which a size would else take away again.
+    """
     unit = 1.0 / np.sqrt(np.diagonal(expected, axis1=-2, axis2=-1))
     scaled = seen * unit[..., :, None] * unit[..., None, :]
     usual = expected * unit[..., :, None] * unit[..., None, :]
