@@ -29,7 +29,7 @@ from bayescale.models.surface_density import SurfaceDensity
 
 WIDE = 0.5  # prior sd of a level about the best run of its cell, log loss: says nothing
 ROUNDS, ROUNDS_NEAR = 7, 1  # of scoring from the best run of each cell, and from the mode
-FLAT = 0.2  # of the expected curvature: below, an outlier has bent the density the other way
+MOST_RATIO = 0.7  # log of seen over expected curvature along one axis; chosen
 FARTHEST_STEP = 0.3  # e-folds of one step of an offset
 IN_CACHE = 30_000  # readings x draws at once
 
@@ -172,8 +172,6 @@ class Bowls(AbstractDensity):
         for left in range(rounds, -1, -1):
             now = runs.at(x)
             slope, information = runs.slopes(now)
-            if not left:
-                information = _seen_or_expected(runs.curvature_seen(now), information)
             precision = information + own[..., None] * eye
             away = x - self.start
             if sizes:
@@ -191,7 +189,8 @@ class Bowls(AbstractDensity):
         height = height + 0.5 * (np.log(own) - own * away * away).sum(axis=-1)
         # scoring stops a little short of the mode; the rest of the way is a parabola's
         height = height + 0.5 * (slope * step).sum(axis=-1)
-        height = height - 0.5 * np.linalg.slogdet(precision)[1]
+        seen = runs.curvature_seen(now) + own[..., None] * eye
+        height = height - 0.5 * (np.linalg.slogdet(precision)[1] + _log_ratio(seen, precision))
         total, ends = height.sum(axis=-1), runs.ends()
         if sizes:
             total = total + sizes.height(common, move, curvature, away[..., 1:])
@@ -229,16 +228,17 @@ class Bowls(AbstractDensity):
         return at, self.table.family[first], index.reshape(-1)
 
 
-def _seen_or_expected(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """The seen curvature where it is far from flat, else the expected, ``(..., own, own)``.
+def _log_ratio(seen: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Log of the ratio of two determinants ``(...)``, axis by axis within `MOST_RATIO`.
 
-    Both without the prior, which a size would else take away again.
+    Beyond it the density about the mode is no parabola, and a curvature near zero would make a
+    peak of the formula that the density does not have.
     """
-    unit = 1.0 / np.sqrt(np.diagonal(expected, axis1=-2, axis2=-1))
-    scaled = seen * unit[..., :, None] * unit[..., None, :]
-    usual = expected * unit[..., :, None] * unit[..., None, :]
-    flat = np.linalg.eigvalsh(scaled)[..., 0] < FLAT * np.linalg.eigvalsh(usual)[..., 0]
-    return np.where(flat[..., None, None], expected, seen)
+    root = np.linalg.cholesky(expected)
+    half = np.linalg.solve(root, seen)
+    axes = np.linalg.eigvalsh(np.linalg.solve(root, np.swapaxes(half, -1, -2)))
+    log_axes = np.log(np.maximum(axes, 1e-3))
+    return (MOST_RATIO * np.tanh(log_axes / MOST_RATIO)).sum(axis=-1)
 
 
 @dataclass(frozen=True)
@@ -389,8 +389,8 @@ class _Runs:
     def curvature_seen(self, now: _State) -> np.ndarray:
         """Second derivatives of the log likelihood, sign turned, ``(sample, cell, own, own)``.
 
-        What Laplace's formula asks for at the mode. Fisher's information in its place erred by up
-        to 1 in the log density of six cells of eighteen runs, these by 0.03.
+        What Laplace's formula asks for at the mode. Over six shapes and six cells of eighteen runs
+        the log density erred by up to 0.9 with Fisher's information alone, by 0.4 with these.
         """
         residual, noise, price = now.residual, now.noise, now.price
         nu, extra = noise.nu, self.of_noise["price_noise"]

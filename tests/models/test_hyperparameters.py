@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -28,7 +29,8 @@ def sweep(**changes):
 
 VARIANTS = {
     "plain": ({}, {}),
-    "noise scale": ({"rate_form": "noise_scale"}, {}),
+    "power": ({"rate_form": "power"}, {}),
+    "few runs a cell": ({}, {"multiples": (0.4, 2.5)}),
     "no misfit": ({"misfit": "none"}, {}),
     "truncated": ({"truncated_at": 3.2}, {"truncated_at": 3.2}),
     "diverged": ({}, {"cliff": 1.2}),
@@ -62,7 +64,9 @@ def test_jax_has_the_same_density_and_the_gradient_of_that_density(variant):
     np.testing.assert_allclose(np.asarray(gradient), difference, rtol=1e-4, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize("variant", ["plain", "no misfit", "truncated", "diverged"])
+@pytest.mark.parametrize(
+    "variant", ["plain", "few runs a cell", "no misfit", "truncated", "diverged"]
+)
 def test_pymc_given_drawn_levels_has_the_same_density(variant):
     """PyMC samples the levels; given them, prior and likelihood are ours, run by run."""
     import pytensor
@@ -87,7 +91,7 @@ def test_pymc_given_drawn_levels_has_the_same_density(variant):
             ours = prior + float(density.pointwise(values).sum())
             if density.tried is not None:
                 named = density.parameters(values, NUMPY)
-                ours += float(density._log_ends(values, named, NUMPY).sum())
+                ours += float(density.log_ends(values, named, NUMPY).sum())
             gaps.append(sum(float(np.sum(x)) for x in log_p(point)) - ours)
     jacobian = -sum(np.log(v.prior.sd) for v in density.variables)
     np.testing.assert_allclose(gaps, jacobian, atol=1e-6)
@@ -96,7 +100,9 @@ def test_pymc_given_drawn_levels_has_the_same_density(variant):
 def pymc_point(density, u, names):
     """Coordinates of the PyMC model, and our log prior of them."""
     inside = density.of_priors(u[None], NUMPY)[0]
-    block, point = density.split(inside), {}
+    block = density.split(inside)
+    point = {f"{name}_coordinate": block[name] for name in density.of_places}
+    assert set(point) <= names
     for v in density.variables:
         stems = [n for n in names if n in (v.name, f"{v.name}_log__")]
         stems += [n for n in names if n.startswith((f"{v.name}_at_pivot", f"{v.name}_above"))]
@@ -154,6 +160,85 @@ def test_noise_grows_with_the_price():
     noise = density.noise(np.array([0.0, 0.1]), values, NUMPY)
     sigma, share = (float(values[k][0, 0]) for k in ("sigma", "price_noise"))
     np.testing.assert_allclose(noise.scale[0], [sigma, np.hypot(sigma, 0.1 * share)])
+
+
+def test_cells_have_optima_of_their_own_where_they_have_the_runs_and_the_company():
+    """Scatter from four cells on, of sizes where several cells share one, offsets from six runs."""
+    cases = {
+        "one size": (dict(N=1e8, T=np.geomspace(1e9, 2e10, 5)), {"batch_scatter"}, {"cell": 5}),
+        "few cells": (dict(N=1e8, T=[1e9, 3e9, 1e10]), set(), {}),
+        "no two of a size": (
+            dict(N=np.geomspace(1e8, 1e9, 5), T=np.geomspace(1e9, 2e10, 5)),
+            {"batch_scatter"}, {"cell": 5},
+        ),
+        "sizes": (CELLS, {"batch_scatter", "batch_scatter_N"}, {"cell": 6, "size": 3}),
+        "four runs": (
+            CELLS | {"multiples": (0.4, 2.5)}, {"batch_scatter", "batch_scatter_N"}, {},
+        ),
+    }  # fmt: skip
+    for case, (changes, scatters, places) in cases.items():
+        density = HyperparameterModel().density(sweep(**changes))
+        named = {v.name for v in density.variables if v.name.startswith("batch_scatter")}
+        assert named == scatters, case
+        expected = {
+            f"{short}_offset{'_N' if place == 'size' else ''}": (place, n)
+            for short in ("batch", "rate")
+            for place, n in places.items()
+        }
+        assert density.of_places == expected, case
+
+
+def test_offsets_are_scatter_times_coordinates_and_move_the_optimum_of_their_cell_alone():
+    _, _, density, u = a_case("plain")
+    values, unit = density.values(u, NUMPY), density.split(u)
+    for short in ("batch", "rate"):
+        of_size = values[f"{short}_scatter_N"] * unit[f"{short}_offset_N"]
+        own = values[f"{short}_scatter"] * unit[f"{short}_offset"]
+        np.testing.assert_allclose(values[f"{short}_offset_N"], of_size, rtol=1e-12)
+        # three sizes of two lengths each
+        np.testing.assert_allclose(
+            values[f"{short}_offset"], own + np.repeat(of_size, 2, axis=1), rtol=1e-12
+        )
+    moved = values["batch_offset"].copy()
+    moved[:, 2] += 0.5
+    before, after = (density.parts(v, NUMPY)[1] for v in (values, values | {"batch_offset": moved}))
+    changed = np.unique(density.cells.of_reading[(before != after).any(axis=0)])
+    np.testing.assert_array_equal(changed, [2])
+    in_batches = {k: v.copy() for k, v in density.table.inputs.items()}
+    here = density.cells.of_reading == 2
+    in_batches["batch_size"][here] *= np.exp(-0.5)  # a better batch that is larger, or units
+    shifted = replace(density, table=replace(density.table, inputs=in_batches))
+    np.testing.assert_allclose(after, shifted.parts(values, NUMPY)[1], rtol=1e-9, atol=1e-15)
+
+
+def noiseless(**changes):
+    """Batches tried so finely that each cell's best can be read off; sizes by lengths."""
+    runs = bs.datasets.simulate_sweep(
+        hyperparameters=("batch_size",), multiples=np.geomspace(0.1, 10.0, 461), guess=0.0,
+        noise=0.0, price_noise=0.0, cell_noise=0.0, random_seed=2,
+        N=np.geomspace(1e7, 1e10, 12)[:, None], T=np.geomspace(1e9, 1e12, 10), **changes,
+    )  # fmt: skip
+    batch, loss = (runs[k].values.reshape(12, 10, 461) for k in ("batch_size", "loss"))
+    best = np.take_along_axis(batch, loss.argmin(axis=-1)[..., None], axis=-1)[..., 0]
+    length = runs["T"].values.reshape(12, 10, 461)[..., 0]
+    return batch, np.log(best / (0.58 * length**0.571))
+
+
+def test_a_sweep_can_have_optima_that_scatter_by_cell_and_by_size():
+    """The best batch of every cell by search: 12 sizes of 10 lengths, resolved to 0.01."""
+    tried, none = noiseless()
+    np.testing.assert_allclose(none, 0.0, atol=0.006)
+    same, by_cell = noiseless(scatter=0.3)
+    np.testing.assert_array_equal(same, tried)  # what is tried does not follow the scatter
+    assert by_cell.std() == pytest.approx(0.3, rel=0.2)  # of 120: 6.5 %
+    assert by_cell.mean(axis=1).std() < 0.2  # sizes share nothing: 0.3 / sqrt(10)
+    _, by_size = noiseless(scatter_of_sizes=0.3)
+    np.testing.assert_allclose(by_size, by_size[:, :1] * np.ones(10), atol=0.011)
+    assert 0.15 < by_size[:, 0].std() < 0.5  # of 12: 20 %
+    _, both = noiseless(scatter=0.3, scatter_of_sizes=0.3)
+    np.testing.assert_allclose(both, by_cell + by_size, atol=0.02)
+    _, again = noiseless(scatter=0.3)
+    np.testing.assert_array_equal(again, by_cell)
 
 
 def test_the_last_reading_of_each_run_is_fitted():
