@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 import bayescale as bs
 from bayescale.inference.scoring import find_bowls
 from bayescale.models.arrays import arrays
-from bayescale.models.bowls import WIDE, Bowls, Near, _Runs
+from bayescale.models.bowls import WIDE, Bowls, Near
 from bayescale.models.levels import parts_of
 
 NUMPY = arrays("numpy")
@@ -133,7 +133,7 @@ def test_slopes_are_those_of_the_log_likelihood(grids, form):
         )
         bowls = bowls_of(runs, rate_form="power")
     u = shapes(bowls, 2)
-    runs = _Runs(bowls, bowls.values(u, NUMPY))
+    runs = bowls.runs(u)
     rng = np.random.default_rng(4)
     x = bowls.start + rng.standard_normal((2, *bowls.start.shape)) * [0.002, 0.1, 0.1]
     seen = bowls.whole.truncated_at is None

@@ -165,8 +165,10 @@ def test_noise_grows_with_the_price():
 def test_cells_have_optima_of_their_own_where_they_have_the_runs_and_the_company():
     """Scatter from four cells on, of sizes where several cells share one, offsets from six runs."""
     cases = {
-        "one size": (dict(N=1e8, T=np.geomspace(1e9, 2e10, 5)), {"batch_scatter"}, {"cell": 5}),
-        "few cells": (dict(N=1e8, T=[1e9, 3e9, 1e10]), set(), {}),
+        "two sizes": (
+            dict(N=[[1e8], [1e9]], T=[1e9, 3e9, 1e10]), {"batch_scatter"}, {"cell": 6},
+        ),
+        "few cells": (dict(N=[1e8, 3e8, 1e9], T=[1e9, 3e9, 1e10]), set(), {}),
         "no two of a size": (
             dict(N=np.geomspace(1e8, 1e9, 5), T=np.geomspace(1e9, 2e10, 5)),
             {"batch_scatter"}, {"cell": 5},
@@ -206,7 +208,7 @@ def test_offsets_are_scatter_times_coordinates_and_move_the_optimum_of_their_cel
     np.testing.assert_array_equal(changed, [2])
     in_batches = {k: v.copy() for k, v in density.table.inputs.items()}
     here = density.cells.of_reading == 2
-    in_batches["batch_size"][here] *= np.exp(-0.5)  # a better batch that is larger, or units
+    in_batches["batch_size"][here] *= np.exp(-0.5)  # as if smaller ones had been tried
     shifted = replace(density, table=replace(density.table, inputs=in_batches))
     np.testing.assert_allclose(after, shifted.parts(values, NUMPY)[1], rtol=1e-9, atol=1e-15)
 
