@@ -7,9 +7,8 @@ from scipy.optimize import minimize_scalar
 import bayescale as bs
 from bayescale.errors import SpecError
 from bayescale.habit.refit import additive_constants
-from bayescale.laws.optimum import bowl
 from tests.known_surface import known_fit
-from tests.test_tune import KNOWN
+from tests.test_tune import KNOWN, batch_price, rate_price
 
 STILL = KNOWN | {"batch_coefficient": 4e5, "batch_T": 0.0, "rate_coefficient": 1e-3,
                  "rate_N": 0.0, "rate_T": 0.0}  # fmt: skip
@@ -21,15 +20,15 @@ def known(**optimum):
     """A surface over the additive law, every draw the same."""
     truth = STILL | LAW | optimum
     sizes, lengths = np.geomspace(6e7, 1e9, 4)[:, None], np.geomspace(2e9, 5e10, 3)
-    runs = bs.datasets.simulate_sweep("additive", truth, N=sizes, T=lengths)
-    return known_fit(bs.HyperparameterModel("additive"), runs, truth, n=10)
+    runs = bs.datasets.simulate_sweep("additive", truth, N=sizes, T=lengths, rate_form="power")
+    return known_fit(bs.HyperparameterModel("additive", rate_form="power"), runs, truth, n=10)
 
 
 def test_a_habit_that_costs_the_same_everywhere_moves_no_size():
     still = known()
     answer = bs.habit(still, batch_size=8e5, learning_rate=3e-3, budgets_flops=BUDGETS)
     z = np.log(2.0)
-    lost = 0.01 * bowl(z, 0.8, 0.5, xp=np) + 0.02 * bowl(np.log(3) - 0.5 * z, 1.0, 0.4, xp=np)
+    lost = batch_price(z) + rate_price(np.log(3) - 0.5 * z)
     np.testing.assert_allclose(answer.data["size_ratio"], 1.0, rtol=1e-4)
     np.testing.assert_allclose(np.log1p(answer.data["lost"]), lost, rtol=1e-6)
     np.testing.assert_allclose(answer.data["lost_by_size"], 0.0, atol=1e-8)
@@ -57,7 +56,7 @@ def test_a_moving_optimum_moves_the_size_as_brute_force_says():
             size = np.exp(log_size)
             tuned = 1.7 + 400 * size**-0.34 + 410 * (budget / 6 / size) ** -0.28
             miss = 0.5 * np.log(size / 3e8)  # a fixed rate, too high for large models
-            return tuned * np.exp(0.02 * bowl(miss, 1.0, 0.4, xp=np))
+            return tuned * np.exp(rate_price(miss))
 
         best = minimize_scalar(loss, bounds=(15, 27), method="bounded", options={"xatol": 1e-8})
         np.testing.assert_allclose(answer.data["N_habit"][:, k], np.exp(best.x), rtol=2e-3)

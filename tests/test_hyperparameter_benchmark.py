@@ -23,7 +23,8 @@ BOTTOM = np.array([np.log(2.2), np.log(4e5), np.log(1.5e-3)])  # l, ln B*, ln et
 
 def planted_cell(noise: float, seed: int = 0, tilt: float = 0.4, spread: float = 1.0):
     """A cell of 80 runs on a grid around a known bowl, and its bowl."""
-    theta = np.array([*BOTTOM, tilt, np.log(0.012), np.log(0.02), *np.log([0.6, 0.9, 1.2, 0.5])])
+    shapes, ceilings = np.log([0.6, 0.9, 1.2, 0.5]), np.log([0.5, 0.3])
+    theta = np.array([*BOTTOM, tilt, np.log(0.012), np.log(0.02), *shapes, *ceilings])
     truth = CellBowl("planted", theta, noise, np.tile(BOTTOM, (50, 1)))
     b, e = np.meshgrid(
         BOTTOM[1] + spread * np.linspace(-2.2, 2.4, 10), BOTTOM[2] + np.linspace(-1.4, 1.4, 8)
@@ -341,7 +342,7 @@ def test_coverage_finds_intervals_that_are_too_narrow():
 def test_error_of_the_truth_is_counted_once():
     """A forecast 3 sd off an exact truth is a miss; if the truth is that uncertain, it is none."""
     frame, truth = planted_cell(noise=0.0)
-    off = CellBowl("planted", truth.theta + np.eye(10)[1] * 0.3, 0.0, truth.draws)
+    off = CellBowl("planted", truth.theta + np.eye(12)[1] * 0.3, 0.0, truth.draws)
     draws = np.random.default_rng(0).normal(0, 0.3, (200, 3)) + truth.theta[:3]
     vague = CellBowl("planted", off.theta, 0.0, draws)
     runs = runs_of(frame)

@@ -9,7 +9,6 @@ import bayescale as bs
 from bayescale.answers import percent
 from bayescale.errors import SpecError
 from bayescale.habit import thinned
-from bayescale.laws.optimum import bowl
 from bayescale.tune.choice import limits
 from bayescale.tune.region import SHARES
 from tests.known_surface import known_fit
@@ -31,21 +30,38 @@ LOSS = {"E": 1.7, "A": 0.55, "B": 0.45, "alpha": 0.34, "beta": 0.36, "kappa": 0.
 UNSURE = {
     "batch_coefficient": 0.3, "batch_T": 0.01, "batch_N": 0.01, "rate_coefficient": 0.3,
     "rate_N": 0.01, "rate_T": 0.01, "rate_B": 0.1, "batch_price": 0.2, "rate_price": 0.2,
-    "batch_rise": 0.3, "rate_rise": 0.2, "rate_fall": 0.3, "E": 0.02,
+    "batch_rise": 0.3, "rate_rise": 0.2, "rate_fall": 0.3, "rate_ceiling": 0.3, "E": 0.02,
 }  # fmt: skip
+MODEL = bs.HyperparameterModel(rate_form="power")
 PANEL = {"n_params": "N", "train_tokens": "T", "batch_tokens_inferred_exact": "batch_size",
          "lr_inferred_exact": "learning_rate", "val_loss": "loss"}  # fmt: skip
 
 
+def price(z, height, rise, fall, ceiling):
+    """What a miss of ``z`` e-folds costs, in log loss."""
+    bowl = ((np.exp(rise * z) - 1) / rise + (np.exp(-fall * z) - 1) / fall) / (rise + fall)
+    return height * bowl * ceiling / (height * bowl + ceiling)
+
+
+def batch_price(z):
+    """The price of a batch of the known surface."""
+    return price(z, 0.01, 0.8, 0.5, 0.5)
+
+
+def rate_price(z):
+    """The price of a rate of the known surface, ``z`` from the best one for its batch."""
+    return price(z, 0.02, 1.0, 0.4, 0.2)
+
+
 @pytest.fixture(scope="module")
 def runs():
-    return bs.datasets.simulate_sweep(random_seed=3)
+    return bs.datasets.simulate_sweep(rate_form="power", random_seed=3)
 
 
 @pytest.fixture(scope="module")
 def known(runs):
     """A surface whose every draw has the same optimum."""
-    return known_fit(bs.HyperparameterModel(), runs, KNOWN | LOSS)
+    return known_fit(MODEL, runs, KNOWN | LOSS)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +69,7 @@ def fit(runs):
     """StepLaw's optimum with a posterior about it."""
     from bayescale.datasets.simulated_sweep import STEPLAW
 
-    return known_fit(bs.HyperparameterModel(), runs, STEPLAW, spread=UNSURE)
+    return known_fit(MODEL, runs, STEPLAW, spread=UNSURE)
 
 
 def panel(tokens, **units):
@@ -85,9 +101,8 @@ def test_wrong_settings_cost_their_bowls(known):
     costs = bs.tune(known, N=N, T=T, against=()).costs["cost"]
     for factor in (2.0, 0.5, 4.0, 0.25):
         off = np.log(factor)
-        rate = 0.02 * bowl(off, 1.0, 0.4, xp=np)
-        batch = 0.01 * bowl(off, 0.8, 0.5, xp=np)
-        follows = 0.02 * bowl(-0.5 * off, 1.0, 0.4, xp=np)  # the rate kept, the batch moved
+        rate, batch = rate_price(off), batch_price(off)
+        follows = rate_price(-0.5 * off)  # the rate kept, the batch moved
         assert costs[f"learning_rate x {factor:g}"] == pytest.approx(rate, rel=2e-3)
         assert costs[f"batch_size x {factor:g}"] == pytest.approx(batch, rel=2e-3)
         assert costs[f"batch_size x {factor:g}, same rate"] == pytest.approx(
@@ -97,12 +112,11 @@ def test_wrong_settings_cost_their_bowls(known):
 
 def test_ends_of_the_flat_region_cost_what_they_say(known):
     ranges = bs.tune(known, N=N, T=T, against=()).ranges
-    shapes = {"batch_size": (0.01, 0.8, 0.5, BATCH), "learning_rate": (0.02, 1.0, 0.4, RATE)}
-    for name, (price, rise, fall, best) in shapes.items():
+    prices = {"batch_size": (batch_price, BATCH), "learning_rate": (rate_price, RATE)}
+    for name, (own, best) in prices.items():
         for share in SHARES:
             for end in ranges.loc[(name, share)]:
-                cost = price * bowl(np.log(end / best), rise, fall, xp=np)
-                assert cost == pytest.approx(share, rel=0.02)
+                assert own(np.log(end / best)) == pytest.approx(share, rel=0.02)
 
 
 def test_powers_of_two_and_memory_are_kept(known):
@@ -115,7 +129,7 @@ def test_powers_of_two_and_memory_are_kept(known):
     small = bs.tune(known, N=N, T=T, max_batch_size=BATCH / 3, against=())
     assert small.recommended["batch_size"] == pytest.approx(BATCH / 3, rel=1e-3)
     assert small.unrestricted["batch_size"] == pytest.approx(BATCH, rel=1e-3)
-    extra = 0.01 * bowl(np.log(1 / 3), 0.8, 0.5, xp=np)
+    extra = batch_price(np.log(1 / 3))
     assert small.draws["regret"].values.mean() == pytest.approx(extra, rel=5e-3)
     assert (small.batches["batch_size"] <= BATCH / 3).all()
     assert "The limits on the batch cost" in small.text
@@ -132,9 +146,7 @@ def test_a_batch_or_a_rate_that_is_given_is_kept(known):
     batch = bs.tune(known, N=N, T=T, learning_rate=3 * RATE, against=())
 
     def lost(log_batch):
-        return 0.01 * bowl(log_batch, 0.8, 0.5, xp=np) + 0.02 * bowl(
-            np.log(3) - 0.5 * log_batch, 1.0, 0.4, xp=np
-        )
+        return batch_price(log_batch) + rate_price(np.log(3) - 0.5 * log_batch)
 
     best = minimize(lambda x: lost(x[0]), [0.0]).x[0]
     assert batch.recommended["batch_size"] == pytest.approx(BATCH * np.exp(best), rel=2e-3)
@@ -148,10 +160,10 @@ def test_recommendation_has_the_least_expected_price(fit):
     p = {k: v.values.reshape(-1) for k, v in fit["posterior"].dataset.items() if v.ndim == 2}
     x, y = np.log(3e9), np.log(3e11)
 
-    def price(axis, z):
+    def cost(axis, z):
         power = p[f"{axis}_price_N"] * x + p[f"{axis}_price_T"] * y
         height = p[f"{axis}_price"] * np.exp(power)
-        return height * bowl(z, p[f"{axis}_rise"], p[f"{axis}_fall"], xp=np)
+        return price(z, height, *(p[f"{axis}_{part}"] for part in ("rise", "fall", "ceiling")))
 
     def best(axis):
         return np.log(p[f"{axis}_coefficient"]) + p[f"{axis}_N"] * x + p[f"{axis}_T"] * y
@@ -159,7 +171,7 @@ def test_recommendation_has_the_least_expected_price(fit):
     def expected(at):
         miss = at[0] - best("batch")
         return np.mean(
-            price("batch", miss) + price("rate", at[1] - best("rate") - p["rate_B"] * miss)
+            cost("batch", miss) + cost("rate", at[1] - best("rate") - p["rate_B"] * miss)
         )
 
     ours = np.log([tuning.recommended["batch_size"], tuning.recommended["learning_rate"]])
@@ -167,6 +179,128 @@ def test_recommendation_has_the_least_expected_price(fit):
     assert expected(ours) - found.fun < 1e-7
     assert tuning.draws["regret"].values.mean() == pytest.approx(expected(ours), rel=1e-6)
     assert tuning.draws["regret"].values.min() >= 0
+
+
+SCATTER = {
+    "batch_scatter": 0.05,
+    "batch_scatter_N": 0.3,
+    "rate_scatter": 0.1,
+    "rate_scatter_N": 0.2,
+}
+OFF_CELLS = {"batch_offset": np.linspace(-0.6, 0.5, 12), "rate_offset": np.linspace(0.4, -0.7, 12)}
+OFF_SIZES = {"batch_offset_N": [0.3, -0.2, 0.0, 0.1], "rate_offset_N": [-0.4, 0.1, 0.3, -0.1]}
+NEW_LENGTH, NEW_SIZE = 3e11, 7e9
+
+
+def scattered_fit(runs, spread=None, **kwargs):
+    """A surface whose cells and sizes have known optima of their own, off the known laws."""
+    truth = KNOWN | LOSS | SCATTER
+    off = OFF_CELLS | OFF_SIZES
+    return known_fit(MODEL, runs, truth, spread=spread, offsets=off, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def scattered(runs):
+    return scattered_fit(runs)
+
+
+def off_the_law(fit, size, tokens):
+    """How far the best values of a place lie off the known laws, e-folds, draw by draw."""
+    best = bs.tune(fit, N=size, T=tokens, against=()).draws
+    law = {
+        "batch_size": 0.5 * tokens**0.55,
+        "learning_rate": 2.0 * size**-0.7 * tokens**0.3,
+    }
+    return {name: np.log(best[name].values / x) for name, x in law.items()}
+
+
+def places(runs):
+    """The twelve cells of the sweep, lengths within sizes."""
+    return [(n, t) for n in np.unique(runs["N"]) for t in np.unique(runs["T"])]
+
+
+def test_a_cell_that_was_run_keeps_the_optimum_that_its_runs_gave_it(scattered, runs):
+    for index in (0, 4, 11):
+        found = off_the_law(scattered, *places(runs)[index])
+        np.testing.assert_allclose(found["batch_size"], OFF_CELLS["batch_offset"][index], atol=1e-9)
+        np.testing.assert_allclose(
+            found["learning_rate"], OFF_CELLS["rate_offset"][index], atol=1e-9
+        )
+
+
+def test_a_new_length_of_a_known_size_has_what_the_size_has_and_a_deviate_of_its_own(
+    scattered, runs
+):
+    sizes = np.unique(runs["N"])
+    found = [off_the_law(scattered, size, NEW_LENGTH) for size in sizes]
+    for name, short in (("batch_size", "batch"), ("learning_rate", "rate")):
+        sd = SCATTER[f"{short}_scatter"]
+        of_size = OFF_SIZES[f"{short}_offset_N"]
+        assert found[0][name].std() == pytest.approx(sd, rel=0.15)  # of 400 draws: 3.5 %
+        for own, x in zip(of_size, found, strict=True):
+            assert x[name].mean() == pytest.approx(own, abs=4 * sd / 20)
+            # one posterior draw has one deviate, so that sizes are compared and not luck
+            np.testing.assert_allclose(x[name] - own, found[0][name] - of_size[0], atol=1e-9)
+
+
+def test_a_new_size_draws_what_sizes_and_what_cells_have(scattered, runs):
+    found = off_the_law(scattered, NEW_SIZE, NEW_LENGTH)
+    for name, short in (("batch_size", "batch"), ("learning_rate", "rate")):
+        sd = np.hypot(SCATTER[f"{short}_scatter"], SCATTER[f"{short}_scatter_N"])
+        assert found[name].std() == pytest.approx(sd, rel=0.15)
+        assert found[name].mean() == pytest.approx(0.0, abs=4 * sd / 20)
+    together = np.corrcoef(found["batch_size"], found["learning_rate"])[0, 1]
+    assert abs(together) < 0.2
+    known_length = off_the_law(scattered, 2 * NEW_SIZE, np.unique(runs["T"])[0])
+    for name, x in known_length.items():  # the same draw of luck at every new size
+        np.testing.assert_allclose(x, found[name], atol=1e-9)
+
+
+def test_a_cell_that_was_run_is_known_better_than_a_new_place_beside_it(runs):
+    fit = scattered_fit(runs, spread={k: v / 10 for k, v in UNSURE.items()})
+    size, tokens = places(runs)[4]
+    here, longer, beside = (
+        bs.tune(fit, N=n, T=t, against=()).table
+        for n, t in ((size, tokens), (size, 1.1 * tokens), (1.1 * size, tokens))
+    )
+    width = [np.log(table["upper"] / table["lower"]) for table in (here, longer, beside)]
+    assert (width[0] < 0.8 * width[1]).all()
+    assert (width[1] < 0.8 * width[2]).all()
+
+
+def test_offsets_of_new_places_are_the_same_for_the_same_seed_only(scattered, runs):
+    first, again = (off_the_law(f, NEW_SIZE, NEW_LENGTH) for f in (scattered, scattered_fit(runs)))
+    other = off_the_law(scattered_fit(runs, random_seed=1), NEW_SIZE, NEW_LENGTH)
+    for name, x in first.items():
+        np.testing.assert_array_equal(x, again[name])
+        assert not np.allclose(x, other[name])
+
+
+def test_without_offsets_of_places_every_place_draws_what_sizes_and_cells_have():
+    """Cells of four runs do not say where their bottom lies; their scatter is there."""
+    few = bs.datasets.simulate_sweep(rate_form="power", multiples=(0.4, 2.5), random_seed=3)
+    fit = known_fit(MODEL, few, KNOWN | LOSS | SCATTER)
+    assert {"rate_scatter", "rate_scatter_N"} <= set(fit["posterior"].dataset)
+    assert "rate_offset" not in fit["posterior"].dataset
+    for place in (places(few)[4], (NEW_SIZE, NEW_LENGTH)):
+        assert off_the_law(fit, *place)["learning_rate"].std() == pytest.approx(
+            np.hypot(0.1, 0.2), rel=0.15
+        )
+
+
+def test_plans_and_forecasts_of_a_cell_that_was_run_know_its_optimum(scattered, runs):
+    size, tokens = places(runs)[4]
+    tuned = bs.tune(scattered, N=size, T=tokens, against=()).recommended
+    plan = bs.plan(scattered, fixed={"N": size, "T": tokens})
+    assert plan.recommended["batch_size"] == pytest.approx(tuned["batch_size"], rel=1e-3)
+    assert plan.recommended["learning_rate"] == pytest.approx(tuned["learning_rate"], rel=1e-3)
+    best = bs.predict(scattered, {"N": size, "T": tokens}, kind="mean").draws.values
+    at = {"N": size, "T": tokens, "batch_size": 0.5 * tokens**0.55, "learning_rate": 1e-3}
+    lost = np.log(bs.predict(scattered, at, kind="mean").draws.values / best)
+    miss = -OFF_CELLS["batch_offset"][4]
+    rate = 2.0 * size**-0.7 * tokens**0.3 * np.exp(OFF_CELLS["rate_offset"][4] + 0.5 * miss)
+    expected = batch_price(miss) + rate_price(np.log(1e-3 / rate))
+    np.testing.assert_allclose(lost, expected, rtol=1e-6)
 
 
 def test_a_grid_that_brackets_the_optimum_gives_an_interval(bracketed):
@@ -216,11 +350,9 @@ def test_units_of_the_batch_do_not_matter(bracketed):
 
 
 def test_the_cliff_keeps_the_rate_down():
-    runs = bs.datasets.simulate_sweep(cliff=0.8, random_seed=4)
+    runs = bs.datasets.simulate_sweep(rate_form="power", cliff=0.8, random_seed=4)
     assert (runs["status"].values == "diverged").sum() > 10
-    near = known_fit(
-        bs.HyperparameterModel(), runs, KNOWN | LOSS | {"cliff": 0.2, "cliff_width": 0.1}
-    )
+    near = known_fit(MODEL, runs, KNOWN | LOSS | {"cliff": 0.2, "cliff_width": 0.1})
     free = bs.tune(near, N=N, T=T, max_divergence=1.0, against=())
     kept = bs.tune(near, N=N, T=T, max_divergence=0.01, against=())
     # logit of 1 % is -4.595: the rate may lie at cliff - 4.595 widths from the best of its batch
@@ -254,12 +386,13 @@ def test_a_further_hyperparameter_is_tuned_by_name():
              "weight_decay_price": 0.004, "weight_decay_price_N": 0.0,
              "weight_decay_price_T": 0.0, "weight_decay_rise": 1.0,
              "weight_decay_fall": 1.0, "weight_decay_ceiling": 0.5}  # fmt: skip
-    runs = bs.datasets.simulate_sweep(params=KNOWN | decay, hyperparameters=names)
-    model = bs.HyperparameterModel(hyperparameters=names)
+    form = {"hyperparameters": names, "rate_form": "power"}
+    runs = bs.datasets.simulate_sweep(params=KNOWN | decay, **form)
+    model = bs.HyperparameterModel(**form)
     tuning = bs.tune(known_fit(model, runs, KNOWN | LOSS | decay), N=N, T=T, against=())
     assert tuning.recommended["weight_decay"] == pytest.approx(0.1, rel=1e-3)
     assert tuning.recommended["batch_size"] == pytest.approx(BATCH, rel=1e-3)
-    off = 0.004 * bowl(np.log(2), 1.0, 1.0, xp=np)
+    off = price(np.log(2), 0.004, 1.0, 1.0, 0.5)
     assert tuning.costs["cost"]["weight_decay x 2"] == pytest.approx(off, rel=1e-3)
     assert "weight_decay" in tuning.text and "weight_decay" in tuning.data.dims
 
@@ -305,7 +438,7 @@ def test_plans_say_what_to_train_with(known):
 def test_plans_under_a_habit_say_what_it_loses(known):
     fixed = {"batch_size": 2 * BATCH, "learning_rate": RATE}
     plan = bs.plan(known, fixed={"N": N, "T": T, **fixed})
-    lost = 0.01 * bowl(np.log(2), 0.8, 0.5, xp=np) + 0.02 * bowl(-0.5 * np.log(2), 1, 0.4, xp=np)
+    lost = batch_price(np.log(2)) + rate_price(-0.5 * np.log(2))
     tuned = bs.plan(known, fixed={"N": N, "T": T})
     ratio = np.log(plan.draws["loss_planned"] / tuned.draws["loss_planned"])
     np.testing.assert_allclose(ratio, lost, rtol=1e-3)

@@ -25,7 +25,9 @@ def test_a_dry_run_shows_the_surface_its_priors_and_the_runs(say, rates):
     said = say("fit", rates, *NAMES, *SOUGHT, "--law", "none", "--dry-run", "--format", "json")
     assert said.code == 0
     assert said.json["formula"] == "ln L = ln[E] + price of missing the best batch, rate"
-    assert {"batch_coefficient", "rate_B", "sigma"} <= {r["parameter"] for r in said.json["table"]}
+    assert {"batch_coefficient", "rate_noise_scale", "sigma"} <= {
+        r["parameter"] for r in said.json["table"]
+    }
     assert said.json["unknowns"] == len(said.json["table"])
 
 

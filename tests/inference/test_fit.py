@@ -11,6 +11,8 @@ import xarray as xr
 import bayescale as bs
 from bayescale.errors import ConvergenceWarning, SpecError
 from bayescale.inference.gate import gate
+from bayescale.inference.importance import importance_draws
+from bayescale.inference.mode import Mode
 from bayescale.inference.pointwise import log_likelihood, values_of
 from bayescale.inference.tree import opened
 from bayescale.models.arrays import arrays
@@ -77,10 +79,43 @@ def test_families_are_told_apart():
         opened(fit).draws("E")
 
 
+class Banana:
+    """``x ~ N(0, 1)`` and ``y ~ N(bend (x^2 - 1), width)``: mean zero, bent, all moments known."""
+
+    numpy_only, size, footprint, bend, width = True, 2, 2, 1.0, 0.3
+
+    def log_density(self, u):
+        off = (u[..., 1] - self.bend * (u[..., 0] ** 2 - 1)) / self.width
+        return -0.5 * (u[..., 0] ** 2 + off**2)
+
+    @property
+    def mode(self):
+        sd = np.array([1.0, self.width])
+        return Mode(np.array([0.0, -self.bend]), 0.0, np.diag(sd**2), np.diag(sd))
+
+
+def test_importance_draws_follow_a_bend():
+    """The Laplace approximation at the mode has a third of the sd of ``y``, and no bend."""
+    banana = Banana()
+    for seed in (0, 1):
+        found = importance_draws(banana, banana.mode, 4000, random_seed=seed)
+        x, y = found.u.T
+        assert found.k_hat < 0.7 and found.ess > 1000
+        # errors of 1,000 draws: 0.03 of the sd, and up to 0.1 of the sd of a skew variable
+        assert x.mean() == pytest.approx(0.0, abs=0.1)
+        assert x.std() == pytest.approx(1.0, rel=0.08)
+        assert y.mean() == pytest.approx(0.0, abs=0.15)
+        assert y.std() == pytest.approx(np.hypot(2**0.5, 0.3), rel=0.2)
+        assert (y - x**2 + 1).std() == pytest.approx(0.3, rel=0.1)
+
+
 def test_fast_falls_back_to_nuts_where_laplace_does_not_describe_the_posterior():
-    """Four runs and a wide prior: the floor can be anything down to zero."""
-    runs = bs.datasets.simulate(N=[1e8, 2e8, 4e8, 8e8], T=[2e9, 4e9, 8e9, 2e10], noise=0.05)
-    model = bs.LossModel(priors={"E": bs.LogNormal(0.5, 3.0), "sigma": bs.LogNormal(0.05, 2.0)})
+    """Four families of four runs each: 28 coordinates, bent in all of them."""
+    params = {f: TRUTH | {"E": 1.8 + 0.1 * i} for i, f in enumerate("abcd")}
+    runs = bs.datasets.simulate(
+        N=[1e8, 2e8, 4e8, 8e8], T=[2e9, 4e9, 8e9, 2e10], params=params, noise=0.05
+    )
+    model = bs.LossModel(family="separate")
     with pytest.warns(ConvergenceWarning):  # few draws, on purpose
         fit = bs.fit(model, runs, method="fast", draws=20, tune=100, chains=2, progressbar=False)
     spec = opened(fit).spec

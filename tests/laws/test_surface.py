@@ -16,11 +16,14 @@ from bayescale.laws import get
 from bayescale.laws.surface import Surface
 
 PLAIN = Mode(linker="py", optimizer="fast_compile")
+POWER = {k: v for k, v in STEPLAW.items() if k != "rate_noise_scale"}
+NOISE_SCALE = {k: v for k, v in STEPLAW.items() if k != "rate_B"}
+FORMS = {"power": POWER, "noise_scale": NOISE_SCALE}
 AT = {"N": 3e8, "T": 2e10, "batch_size": 1.1e6, "learning_rate": 6e-4}
 EXTRA = {
     "weight_decay_coefficient": 0.1, "weight_decay_N": 0.1, "weight_decay_T": -0.2,
     "weight_decay_price": 0.004, "weight_decay_price_N": 0.0, "weight_decay_price_T": 0.1,
-    "weight_decay_rise": 0.9, "weight_decay_fall": 0.3,
+    "weight_decay_rise": 0.9, "weight_decay_fall": 0.3, "weight_decay_ceiling": 0.05,
 }  # fmt: skip
 SWITCH = {
     "mup_loss": -0.01, "mup_batch": 0.2, "mup_rate": -0.5, "mup_rate_N": 0.6,
@@ -28,31 +31,80 @@ SWITCH = {
 }  # fmt: skip
 
 
+def price(z, height, rise, fall, ceiling):
+    """What a miss of ``z`` e-folds costs, in plain floats."""
+    power = (math.exp(rise * z) - 1) / rise + (math.exp(-fall * z) - 1) / fall
+    without_ceiling = height * power / (rise + fall)
+    return 1 / (1 / without_ceiling + 1 / ceiling)
+
+
+def followed(ratio, p):
+    """By how much the best rate changes with ``B/B*``."""
+    if "rate_B" in p:
+        return ratio ** p["rate_B"]
+    most = 1 + p["rate_noise_scale"]  # at an infinite batch, in units of the rate at the best one
+    return most / (1 + p["rate_noise_scale"] / ratio)
+
+
 def by_hand(N, T, batch_size, learning_rate, **p):
     """The formula of the docstring, in plain floats, with nothing of the package in it."""
-
-    def cost(z, rise, fall):
-        power = (math.exp(rise * z) - 1) / rise + (math.exp(-fall * z) - 1) / fall
-        return power / (rise + fall)
-
     n, t = N / 1e8, T / 1e10
     tuned = p["E"] + p["A"] * n ** -p["alpha"]
     tuned += p["B"] * n ** -p["kappa"] * t ** -(p["beta"] * n ** p["delta"])
     batch = p["batch_coefficient"] * N ** p["batch_N"] * T ** p["batch_T"]
     rate = p["rate_coefficient"] * N ** p["rate_N"] * T ** p["rate_T"]
-    rate *= (batch_size / batch) ** p["rate_B"]
+    rate *= followed(batch_size / batch, p)
     out = math.log(tuned)
     for x, best, short in ((batch_size, batch, "batch"), (learning_rate, rate, "rate")):
         height = p[f"{short}_price"] * N ** p[f"{short}_price_N"] * T ** p[f"{short}_price_T"]
-        out += height * cost(math.log(x / best), p[f"{short}_rise"], p[f"{short}_fall"])
+        shape = (p[f"{short}_{part}"] for part in ("rise", "fall", "ceiling"))
+        out += price(math.log(x / best), height, *shape)
     return math.exp(out)
 
 
-def test_surface_by_hand():
-    p = STEPLAW | {"batch_N": 0.1, "batch_price_N": 0.05, "rate_price_T": -0.1}
-    law = Surface(get("interacting")).law
+@pytest.mark.parametrize("form", FORMS)
+def test_surface_by_hand(form):
+    p = FORMS[form] | {"batch_N": 0.1, "batch_price_N": 0.05, "rate_price_T": -0.1}
+    law = Surface(get("interacting"), rate_form=form).law
     for moved in (AT, AT | {"batch_size": 9e4, "learning_rate": 5e-3}):
         assert float(law(**moved, **p)) == pytest.approx(by_hand(**moved, **p), rel=1e-12)
+
+
+def test_the_best_rate_follows_the_noise_scale_unless_a_power_is_asked_for():
+    named = set(Surface(get("interacting")).law.parameters)
+    assert named == set(NOISE_SCALE)
+    assert set(Surface(get("interacting"), rate_form="power").law.parameters) == set(POWER)
+
+
+def test_a_price_is_its_curvature_near_the_best_and_levels_off_at_its_ceiling():
+    surface = Surface(get("interacting"))
+    best = published_optimum(AT["N"], AT["T"])
+    for name, short in (("batch_size", "batch"), ("learning_rate", "rate")):
+
+        def at(z, name=name):
+            moved = {**AT, **best, **NOISE_SCALE, name: best[name] * np.exp(z)}
+            return surface.prices(moved, np)[name]
+
+        height, ceiling = NOISE_SCALE[f"{short}_price"], NOISE_SCALE[f"{short}_ceiling"]
+        step = 1e-3
+        assert (at(step) + at(-step)) / step**2 == pytest.approx(height, rel=1e-3)
+        walls = np.linspace(0.0, 60.0, 400)
+        for side in (walls, -walls):
+            prices = at(side)
+            assert (np.diff(prices) >= 0).all() and (prices <= ceiling).all()
+            assert prices[-1] > 0.99 * ceiling
+
+
+def test_a_ceiling_far_away_leaves_the_bowl():
+    free = NOISE_SCALE | {"batch_ceiling": 1e9, "rate_ceiling": 1e9}
+    surface = Surface(get("interacting"))
+    without = surface.prices({**AT, **free}, np)
+    with_one = surface.prices({**AT, **NOISE_SCALE}, np)
+    for name, short in (("batch_size", "batch"), ("learning_rate", "rate")):
+        p = float(without[name])
+        halved = surface.prices({**AT, **free, f"{short}_ceiling": p}, np)[name]
+        assert float(halved) == pytest.approx(p / 2, rel=1e-6)  # where the bowl meets its ceiling
+        assert float(with_one[name]) < p
 
 
 def test_the_price_is_zero_at_the_optimum_and_the_loss_law_is_left():
@@ -60,7 +112,9 @@ def test_the_price_is_zero_at_the_optimum_and_the_loss_law_is_left():
     best = published_optimum(AT["N"], AT["T"])
     loss_law = get("interacting")
     tuned = loss_law(N=AT["N"], T=AT["T"], **{k: STEPLAW[k] for k in loss_law.parameters})
-    assert float(surface.law(**(AT | best), **STEPLAW)) == pytest.approx(float(tuned), rel=1e-13)
+    assert float(surface.law(**(AT | best), **NOISE_SCALE)) == pytest.approx(
+        float(tuned), rel=1e-13
+    )
 
 
 def published_optimum(N, T):
@@ -76,25 +130,27 @@ def test_a_surface_of_steplaws_constants_has_steplaws_optima():
             assert math.exp(surface.log_best(name, values, np)) == pytest.approx(best, rel=1e-12)
 
 
-def test_along_the_rate_the_minimum_lies_where_the_coupled_optimum_says():
+@pytest.mark.parametrize("form", FORMS)
+def test_along_the_rate_the_minimum_lies_where_the_coupled_optimum_says(form):
     """A grid search over eta at batches off the best one: another route to eta*(N, T, B)."""
-    law, eta = Surface(get("interacting")).law, np.geomspace(1e-5, 1e-1, 400_001)
+    law = Surface(get("interacting"), rate_form=form).law
+    eta = np.geomspace(1e-5, 1e-1, 400_001)
     for factor in (0.2, 1.0, 6.0):
         best = published_optimum(AT["N"], AT["T"])
         at = AT | {"batch_size": best["batch_size"] * factor, "learning_rate": eta}
-        found = eta[np.argmin(law(**at, **STEPLAW))]
-        expected = best["learning_rate"] * factor ** STEPLAW["rate_B"]
+        found = eta[np.argmin(law(**at, **FORMS[form]))]
+        expected = best["learning_rate"] * followed(factor, FORMS[form])
         assert math.log(found / expected) == pytest.approx(0.0, abs=2e-4)
 
 
 def test_rate_by_noise_scale_at_the_best_batch_is_the_same_surface():
-    power, noisy = Surface(get("interacting")), Surface(get("interacting"), rate_form="noise_scale")
-    p = {k: v for k, v in STEPLAW.items() if k != "rate_B"} | {"rate_noise_scale": 0.8}
+    power, noisy = (Surface(get("interacting"), rate_form=form) for form in FORMS)
     best = published_optimum(AT["N"], AT["T"])
     at = AT | {"batch_size": best["batch_size"]}
-    same = float(power.law(**at, **STEPLAW))
-    assert float(noisy.law(**at, **p)) == pytest.approx(same, rel=1e-13)
-    assert float(noisy.law(**AT, **p)) != pytest.approx(float(power.law(**AT, **STEPLAW)), rel=1e-6)
+    same = float(power.law(**at, **POWER))
+    assert float(noisy.law(**at, **NOISE_SCALE)) == pytest.approx(same, rel=1e-13)
+    elsewhere = float(power.law(**AT, **POWER))
+    assert float(noisy.law(**AT, **NOISE_SCALE)) != pytest.approx(elsewhere, rel=1e-6)
 
 
 def wide():
@@ -102,7 +158,7 @@ def wide():
     surface = Surface(
         get("interacting"), ("learning_rate", "weight_decay", "batch_size"), switches=("mup",)
     )
-    return surface, AT | {"weight_decay": 0.05, "mup": 1.0}, STEPLAW | EXTRA | SWITCH
+    return surface, AT | {"weight_decay": 0.05, "mup": 1.0}, NOISE_SCALE | EXTRA | SWITCH
 
 
 def test_the_batch_comes_before_the_rate_that_follows_it():
@@ -113,11 +169,25 @@ def test_the_batch_comes_before_the_rate_that_follows_it():
 def test_a_further_hyperparameter_adds_its_own_price():
     surface, at, p = wide()
     at |= {"mup": 0.0}
-    plain = Surface(get("interacting")).law(**{k: at[k] for k in AT}, **STEPLAW)
+    plain = Surface(get("interacting")).law(**{k: at[k] for k in AT}, **NOISE_SCALE)
     z = math.log(0.05 / (0.1 * AT["N"] ** 0.1 * AT["T"] ** -0.2))
-    cost = (math.exp(0.9 * z) - 1) / 0.9 + (math.exp(-0.3 * z) - 1) / 0.3
-    price = 0.004 * AT["T"] ** 0.1 * cost / 1.2
-    assert math.log(float(surface.law(**at, **p)) / float(plain)) == pytest.approx(price, rel=1e-9)
+    own = price(z, 0.004 * AT["T"] ** 0.1, rise=0.9, fall=0.3, ceiling=0.05)
+    assert math.log(float(surface.law(**at, **p)) / float(plain)) == pytest.approx(own, rel=1e-9)
+
+
+def test_an_offset_moves_the_best_of_one_place_and_nothing_else():
+    surface, at, p = wide()
+    scales = {f"{k}0": v for k, v in surface.law.scales.items()}
+    on_the_law = {**at, **p, **scales}
+    off = on_the_law | {"batch_offset": 0.3, "weight_decay_offset": -0.2}
+    moved = {name: surface.log_best(name, off, np) for name in surface.ordered}
+    for name, shift in (("batch_size", 0.3), ("learning_rate", 0.0), ("weight_decay", -0.2)):
+        assert float(moved[name] - surface.log_best(name, on_the_law, np)) == pytest.approx(shift)
+    assert float(surface.log_tuned(off, np)) == float(surface.log_tuned(on_the_law, np))
+    # the rate follows the batch from the place's own best batch
+    instead = on_the_law | {"batch_size": at["batch_size"] / math.exp(0.3)}
+    theirs, ours = (surface.prices(x, np)["learning_rate"] for x in (instead, off))
+    assert float(ours) == pytest.approx(float(theirs), rel=1e-12)
 
 
 def test_a_switch_shifts_loss_optima_and_the_power_of_size():

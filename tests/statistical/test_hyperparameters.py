@@ -12,7 +12,8 @@ from bayescale.datasets.simulated_sweep import STEPLAW
 from bayescale.inference import opened
 
 FAST = {"method": "fast", "draws": 500, "progressbar": False}
-CELL = {k: v for k, v in STEPLAW.items() if not k.endswith(("_N", "_T"))}
+NOISE_SCALE = {k: v for k, v in STEPLAW.items() if k != "rate_B"}
+CELL = {k: v for k, v in NOISE_SCALE.items() if not k.endswith(("_N", "_T"))}
 ONE_CELL = {k: v for k, v in CELL.items() if k.startswith(("batch", "rate"))} | {
     "E": 2.6, "batch_coefficient": 4e5, "rate_coefficient": 1.2e-3,
 }  # fmt: skip
@@ -45,7 +46,7 @@ def one_fit(one_cell):
 
 def test_one_cell_needs_no_law(one_cell, one_fit):
     assert opened(one_fit).ok
-    close(one_fit, one_cell, ("E", "rate_B", "batch_coefficient", "rate_coefficient"))
+    close(one_fit, one_cell, ("E", "rate_noise_scale", "batch_coefficient", "rate_coefficient"))
     assert abs(opened(one_fit).draws("cliff").mean() - 1.6) < 0.5
 
 
@@ -75,7 +76,7 @@ def test_check_has_cards_of_its_own(one_fit):
     assert "may be off by a factor" in cards["how flat"].finding
     assert "runs diverged (the cliff gives" in cards["divergence"].finding
     assert cards["calibration"].status == "PASS", found.text
-    assert set(found.data["parameter"].values) >= {"rate_B", "price_noise", "cliff"}
+    assert set(found.data["parameter"].values) >= {"rate_noise_scale", "price_noise", "cliff"}
     assert found.plot() is not None
 
 
@@ -115,7 +116,7 @@ def test_truncated_tables_are_not_taken_for_good_ones():
     runs = bs.datasets.simulate_sweep(None, ONE_CELL, truncated_at=limit, **kw)
     assert runs.attrs["left_out"] >= 15
     fit = bs.fit(bs.HyperparameterModel(None, truncated_at=limit), runs, **FAST)
-    close(fit, runs, ("E", "rate_B", "rate_price", "batch_price", "rate_coefficient"))
+    close(fit, runs, ("E", "rate_noise_scale", "rate_price", "batch_price", "rate_coefficient"))
 
 
 SIZES = {"N": [[1e8], [3e8], [1e9]], "T": [4e9, 3e10]}
@@ -124,8 +125,8 @@ STEPS = (0.3, 0.8, 1.6, 4.0)
 
 @pytest.mark.statistical
 def test_noise_scale_is_recovered():
-    truth = {k: v for k, v in STEPLAW.items() if k != "rate_B"} | {"rate_noise_scale": 2.0}
-    truth |= {"A": 0.4}
+    truth = {k: v for k, v in STEPLAW.items() if k != "rate_B"}
+    truth |= {"rate_noise_scale": 2.0, "A": 0.4}
     runs = bs.datasets.simulate_sweep(
         "interacting", truth, rate_form="noise_scale", multiples=np.geomspace(0.1, 8, 6),
         random_seed=7, **SIZES,
@@ -138,7 +139,7 @@ def test_noise_scale_is_recovered():
 def test_a_switch_finds_the_planted_shift():
     planted = {"mup_loss": -0.01, "mup_batch": 0.3, "mup_rate": 0.8, "mup_rate_N": 0.6}
     runs = bs.datasets.simulate_sweep(
-        "interacting", STEPLAW | planted, switches=("mup",), multiples=STEPS, random_seed=8,
+        "interacting", NOISE_SCALE | planted, switches=("mup",), multiples=STEPS, random_seed=8,
         N=np.array([1e8, 3e8, 1e9])[:, None, None], T=np.array([4e9, 3e10])[None, :, None],
         mup=np.array([0.0, 1.0]),
     )  # fmt: skip
@@ -162,7 +163,7 @@ def test_weight_decay_joins_by_its_name():
         None, ONE_CELL | own, hyperparameters=names, multiples=STEPS, random_seed=9
     )
     fit = bs.fit(bs.HyperparameterModel(None, names), runs, **FAST)
-    close(fit, runs, ("weight_decay_coefficient", "weight_decay_price", "rate_B"))
+    close(fit, runs, ("weight_decay_coefficient", "weight_decay_price", "rate_noise_scale"))
 
 
 @pytest.mark.statistical
