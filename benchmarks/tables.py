@@ -9,8 +9,8 @@ from benchmarks.record import HERE, RESULTS, Aim, Record, markdown, text
 
 ORDER = (
     "constants", "contamination", "cost", "samplers", "growth", "published", "two_routes", "peers",
-    "harness", "training_speed", "hyperparameters", "hyperparameters.small",
-    "critical_batch",
+    "harness", "training_speed", "hyperparameters", "hyperparameters.simulated",
+    "hyperparameters.small", "hyperparameters.cost", "critical_batch",
 )  # fmt: skip
 START = "<!-- results: written by python -m benchmarks.tables; do not edit below -->"
 

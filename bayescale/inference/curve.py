@@ -74,10 +74,12 @@ def offsets(
     for i, name in enumerate(names):
         short = name.removesuffix("_scatter")
         new = _deviate(fitted, name, family, i)
-        if f"{short}_offset_N" in posterior:
-            known, index = cells.sizes_at(place, mine)
-            unseen = _deviate(fitted, f"{short}_scatter_N", family, len(names) + i)
-            new = new + np.where(known, drawn(f"{short}_offset_N", index), unseen)
+        if f"{short}_scatter_N" in posterior:
+            of_size = _deviate(fitted, f"{short}_scatter_N", family, len(names) + i)
+            if f"{short}_offset_N" in posterior:
+                known, index = cells.sizes_at(place, mine)
+                of_size = np.where(known, drawn(f"{short}_offset_N", index), of_size)
+            new = new + of_size
         own = f"{short}_offset"
         if place.shape[0] == 1 and own in posterior:
             known, index = cells.at(place[0], mine)

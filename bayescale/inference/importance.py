@@ -16,7 +16,7 @@ can be trusted. Above `K_HAT_LIMIT` the caller goes on to NUTS.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,10 @@ BENT_UP_TO = (
     16  # coordinates; in more of them kernels do not cover and one Student-t goes on learning
 )
 FEWEST = 0.6  # of the effective draws asked for, with which further rounds are not worth it
+SAFE = 0.5  # k-hat of four rounds above which the bend is looked for where that can be done
+REACH = (3.0, 1.0, 1.5)  # of the kernels, in turn: those that find arms, and those that follow them
+SETTLED = 0.05  # sd by which moments may still move from round to round
+FARTHER = 2.0  # times the width of the second round
 CENTRES = 300  # of the mixture that follows a bend
 IN_CACHE = 300_000  # point-centres at once
 OVERSAMPLING = 3  # evaluations for each draw returned, all rounds together
@@ -81,13 +85,17 @@ def importance_draws(
     proposals = [Proposal(mode.u[None], mode.cholesky)]
     points, log_density = np.empty((0, density.size)), np.empty(0)
     likely: list[np.ndarray] = []  # log density of each proposal at every point
-    weight, k_hat = np.empty(0), np.inf
+    weight, k_hat, now = np.empty(0), np.inf, (np.zeros(density.size), np.ones(density.size))
     evaluate = many_densities(density)
     for i in range(ROUNDS + MORE_ROUNDS):
         if i >= ROUNDS and density.size <= BENT_UP_TO:
-            proposals.append(_bent(points, weight, proposals[ROUNDS - 1], rng))
+            proposals.append(
+                _bent(points, weight, proposals[ROUNDS - 1], rng, REACH[(i - ROUNDS) % len(REACH)])
+            )
         elif i:
             proposals.append(_wide(points, weight, proposals[-1]))
+        if i == 1 and density.size <= BENT_UP_TO:  # arms that Laplace's width does not reach
+            proposals[1] = replace(proposals[1], cholesky=FARTHER * proposals[1].cholesky)
         new = proposals[-1].draw(each, rng)
         old = [p.log_density(new) for p in proposals[:-1]]
         points = np.concatenate([points, new])
@@ -96,8 +104,19 @@ def importance_draws(
         likely.append(proposals[-1].log_density(points))
         weight, k_hat = _weights(log_density, np.logaddexp.reduce(likely))
         effective = 1.0 / np.sum(weight**2)
-        if k_hat <= K_HAT_LIMIT and effective >= (FEWEST if i >= ROUNDS - 1 else 1.0) * enough:
+        before, now = now, _moments(points, weight)
+        if i == ROUNDS - 1 and density.size <= BENT_UP_TO and k_hat > SAFE:
+            continue
+        asked = enough * (FEWEST if i >= ROUNDS - 1 else 1.0)
+        settled = i < ROUNDS or _settled(before, now)
+        if k_hat <= K_HAT_LIMIT and effective >= asked and settled:
             break
+    if len(proposals) > ROUNDS:
+        # kernels stand on points that have been weighed, which weighs these down: fresh points
+        last = [proposals[ROUNDS - 1], *proposals[-len(REACH) :]]
+        points = np.concatenate([p.draw(each, rng) for p in last])
+        likely = [p.log_density(points) for p in last]
+        weight, k_hat = _weights(evaluate(points), np.logaddexp.reduce(likely))
     chosen = _systematic(weight, n, rng)
     return Weighted(points[chosen], k_hat, min(float(n), float(1.0 / np.sum(weight**2))))
 
@@ -151,14 +170,31 @@ def _wide(points: np.ndarray, weight: np.ndarray, last: Proposal) -> Proposal:
 
 
 def _bent(
-    points: np.ndarray, weight: np.ndarray, wide: Proposal, rng: np.random.Generator
+    points: np.ndarray,
+    weight: np.ndarray,
+    wide: Proposal,
+    rng: np.random.Generator,
+    reach: float,
 ) -> Proposal:
-    """Narrower ones about many of the weighted points, of Silverman's width."""
+    """Narrower ones about many of the weighted points, ``reach`` times of Silverman's width."""
     size = points.shape[1]
     centres = points[_systematic(weight, CENTRES, rng)]
     effective = min(CENTRES, 1.0 / np.sum(weight**2))
-    width = (4.0 / (size + 2.0) / effective) ** (1.0 / (size + 4.0))
+    width = reach * (4.0 / (size + 2.0) / effective) ** (1.0 / (size + 4.0))
     return Proposal(centres, min(width, 1.0) * wide.cholesky)
+
+
+def _moments(points: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and sd of every coordinate."""
+    mean = weight @ points
+    return mean, np.sqrt(weight @ np.square(points - mean))
+
+
+def _settled(before: tuple[np.ndarray, np.ndarray], now: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether a round has moved no mean and no sd: k-hat does not see arms that no draw reached."""
+    moved = np.abs(now[0] - before[0]) / now[1]
+    widened = np.abs(np.log(now[1] / np.maximum(before[1], 1e-12)))
+    return bool(max(moved.max(), widened.max()) < SETTLED)
 
 
 def _weights(log_density: np.ndarray, log_proposed: np.ndarray) -> tuple[np.ndarray, float]:

@@ -23,7 +23,7 @@ CAREFUL = 0.95
 CHEAP_EFFORT = 6  # times the evaluations, for a law through a few dozen levels; a second in all
 # Effective draws that a large sweep's bowls, and its law, are given at least; their quantiles then
 # wander by 5 % of an sd
-ENOUGH_FAST, ENOUGH_NUTS = 500, 1000
+ENOUGH_FAST, ENOUGH_NUTS = 700, 1000
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def as_a_whole(
             f"method='fast' gave k-hat {weighted.k_hat:.2f} (limit {K_HAT_LIMIT}): the Laplace "
             "approximation does not describe this posterior, so it was sampled by NUTS."
         )
+        start = weighted.moments(start.log_density)  # still a better start than the mode
     return _sample(density, start, asked), notes | {"method": "nuts", "sampler": asked.sampler}
 
 

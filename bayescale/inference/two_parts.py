@@ -27,7 +27,7 @@ from bayescale.models.levels import (
 )
 from bayescale.models.surface_density import SurfaceDensity
 
-FEWEST_READINGS = 200
+FEWEST_READINGS = 48
 CHEAP, MOST_EFFORT = 3000, 8  # runs below which more evaluations are spent, and how many times more
 FEWEST_EFFECTIVE = 250.0  # or a tenth of the draws where that is less
 READINGS_A_CELL = 8  # with fewer, the heavy tail of the noise makes a level anything but normal

@@ -26,7 +26,12 @@ from bayescale.models.density import AbstractDensity
 from bayescale.models.surface_density import SurfaceDensity
 
 WIDE = 0.5  # prior sd of a level about the best run of its cell, log loss: says nothing
-ROUNDS, ROUNDS_NEAR = 7, 1  # of scoring from the best run of each cell, and from the mode
+ROUNDS, ROUNDS_NEAR, ROUNDS_FAR = (
+    7,
+    1,
+    4,
+)  # of scoring from the best run of each cell, and from the mode
+UNSURE = 0.5  # of log density of one cell: beyond, more rounds; a parabola is not trusted with it
 MOST_RATIO = 0.7  # log of seen over expected curvature along one axis; chosen
 FARTHEST_STEP = 0.3  # e-folds of one step of an offset
 IN_CACHE = 30_000  # readings x draws at once
@@ -109,7 +114,10 @@ class Bowls(AbstractDensity):
         flat = np.atleast_2d(u)
         out = np.empty(len(flat))
         for part in self._pieces(len(flat)):
-            out[part] = self.log_prior(flat[part], np) + self._scored(flat[part])[0]
+            total, _, short = self._scored(flat[part])
+            if self.near is not None and (lost := short > UNSURE).any():
+                total[lost] = self._scored(flat[part][lost], rounds=ROUNDS_FAR)[0]
+            out[part] = self.log_prior(flat[part], np) + total
         return out if np.ndim(u) == 2 else out[0]
 
     def of_cells(self, u: np.ndarray, rng: np.random.Generator | None = None) -> OfCells:
@@ -158,16 +166,19 @@ class Bowls(AbstractDensity):
         return (slice(i, i + step) for i in range(0, n, step))
 
     def _scored(
-        self, u: np.ndarray, rng: np.random.Generator | None = None
-    ) -> tuple[np.ndarray, OfCells]:
-        """Log likelihood with the cells' own numbers integrated out ``(sample,)``, and these."""
+        self, u: np.ndarray, rng: np.random.Generator | None = None, rounds: int = ROUNDS_NEAR
+    ) -> tuple[np.ndarray, OfCells, np.ndarray]:
+        """Log likelihood with the cells' own numbers integrated out ``(sample,)``, and these.
+
+        The last is how much of it is the parabola's, where scoring stopped short, at most a cell.
+        """
         runs = self.runs(u)
         own, shared = (p[:, None, :] for p in self.precisions(u))
         sizes = Sizes(self.size_of, own[..., 1:], shared)
         if self.near is None:
             rounds, x = ROUNDS, np.broadcast_to(self.start, (len(u), *self.start.shape)).copy()
         else:
-            rounds, x = ROUNDS_NEAR, self.near(u)
+            x = self.near(u)
         for _ in range(rounds):
             step = self._step(runs, own, sizes, x).cells
             step[..., 1:] = np.clip(step[..., 1:], -FARTHEST_STEP, FARTHEST_STEP)
@@ -176,7 +187,8 @@ class Bowls(AbstractDensity):
         out = runs.by_cell(runs.log_likelihood(last.now))
         out = out + 0.5 * (np.log(own) - own * last.away * last.away).sum(axis=-1)
         # scoring stops a little short of the mode; the rest of the way is a parabola's
-        out = out + 0.5 * (last.slope * last.cells).sum(axis=-1)
+        short = 0.5 * (last.slope * last.cells).sum(axis=-1)
+        out = out + np.minimum(short, UNSURE)
         seen = runs.curvature_seen(last.now) + own[..., None] * np.eye(own.shape[-1])
         det = np.linalg.slogdet(last.precision)[1] + _log_ratio(seen, last.precision)
         total = (out - 0.5 * det).sum(axis=-1)
@@ -186,7 +198,8 @@ class Bowls(AbstractDensity):
         x, common = sizes.drawn(
             x + last.cells, last.common + last.sizes, last.curvature, last.precision, rng
         )
-        return total, OfCells(x, np.linalg.inv(last.precision), common)
+        own_of = OfCells(x, np.linalg.inv(last.precision), common)
+        return total, own_of, short.max(axis=-1)
 
     def _step(self, runs: Runs, own: np.ndarray, sizes: Sizes, x: np.ndarray) -> _Step:
         """One step of scoring from where cells own ``x``, sizes at their best given that."""

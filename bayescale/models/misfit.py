@@ -25,7 +25,7 @@ import numpy as np
 MOST_CELLS = 150  # a Cholesky factor of more would cost more than the residuals
 FINEST = 0.02  # e-folds; cells closer than this are one
 SAME_PLACE = 1e-6  # e-folds within which a point is a cell and has what its runs gave it
-ROUNDS, NEWTON = 6, 3  # of reweighting, and Newton steps before the one that has derivatives
+ROUNDS, NEWTON = 6, 8  # of reweighting, and Newton steps before the one that has derivatives
 SQRT3 = math.sqrt(3.0)
 
 

@@ -71,7 +71,7 @@ def main() -> None:
         rows["PyMC on the same model"] = repeated(1, lambda: case(by_pymc, limit_s=LIMIT_S))
     publish(
         Record(
-            "hyperparameters_cost",
+            "hyperparameters.cost",
             (__doc__ or "").split("\n\n")[0],
             {"Cost": [_row(name, found) for name, found in rows.items()]},
             [
