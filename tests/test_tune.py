@@ -1,5 +1,7 @@
 """The best hyperparameters, against surfaces whose optimum is known and against brute force."""
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,8 +9,10 @@ from scipy.optimize import minimize
 
 import bayescale as bs
 from bayescale.answers import percent
+from bayescale.check.surface import flat_card
 from bayescale.errors import SpecError
 from bayescale.habit import thinned
+from bayescale.inference import opened
 from bayescale.tune.choice import limits
 from bayescale.tune.region import SHARES
 from tests.known_surface import known_fit
@@ -444,3 +448,15 @@ def test_plans_under_a_habit_say_what_it_loses(known):
     np.testing.assert_allclose(ratio, lost, rtol=1e-3)
     assert plan.tuning is None and plan.recommended["batch_size"] == 2 * BATCH
     assert f"this loses {100 * lost:.2f} % of loss" in plan.text
+
+
+def test_the_check_says_how_far_off_a_best_value_may_be(runs):
+    """0.1 % of loss is lost where curvature z^2 / 2 is 0.001, whatever batch was recommended."""
+    unsure = known_fit(MODEL, runs, KNOWN | LOSS, spread={"batch_coefficient": 0.3})
+    told = flat_card(opened(unsure)).finding
+    for name, short in (("batch_size", "batch"), ("learning_rate", "rate")):
+        # powers of the price are zero in this truth, so it is the same everywhere
+        factor = np.exp(np.sqrt(2 * 0.001 / KNOWN[f"{short}_price"]))
+        found = re.search(rf"`{name}` may be off by a factor ([0-9.]+) for 0.1%", told)
+        assert found, told
+        assert float(found[1]) == pytest.approx(factor, abs=0.02)

@@ -138,8 +138,8 @@ def flat_card(fitted: Fitted) -> Card:
         at = largest_cell(fitted, family)
         best = best_hyperparameters(fitted, at, family)
         chosen = {k: np.exp(np.median(np.log(x)))[None, None] for k, x in best.items()}
-        values = {**surface_values(fitted, at, family), **chosen}
-        prices = fitted.surface.prices(values, np)
+        values = surface_values(fitted, at, family)
+        prices = fitted.surface.prices({**values, **chosen}, np)
         where = f" ({family})" if fitted.by_family else ""
         for name in best:
             free = _free_factor(fitted, name, values)

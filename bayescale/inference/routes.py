@@ -24,6 +24,7 @@ CHEAP_EFFORT = 6  # times the evaluations, for a law through a few dozen levels;
 # Effective draws that a large sweep's bowls, and its law, are given at least; their quantiles then
 # wander by 5 % of an sd
 ENOUGH_FAST, ENOUGH_NUTS = 700, 1000
+FEWEST_OF_LAW = 400  # effective draws below which a law through few levels goes on to NUTS
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,15 @@ def in_two_parts(density: SurfaceDensity, asked: Settings) -> tuple[Chains | Non
     weighted = importance_draws(
         law, start, many, random_seed=asked.random_seed, effort=CHEAP_EFFORT, enough=2 * ENOUGH_FAST
     )
-    if asked.method == "fast" and weighted.k_hat <= K_HAT_LIMIT:
+    enough = min(FEWEST_OF_LAW, 0.5 * many)
+    if asked.method == "fast" and weighted.k_hat <= K_HAT_LIMIT and weighted.ess >= enough:
         notes |= {"k_hat": weighted.k_hat, "importance_ess": weighted.ess}
         stats, u = {}, weighted.u.reshape(asked.chains, asked.draws, -1)
     else:
         if asked.method == "fast":
             notes["fell_back"] = (
-                f"method='fast' gave k-hat {weighted.k_hat:.2f} (limit {K_HAT_LIMIT}) for the law, "
-                "so the law was sampled by NUTS."
+                f"method='fast' gave k-hat {weighted.k_hat:.2f} (limit {K_HAT_LIMIT}) and "
+                f"{weighted.ess:.0f} effective draws for the law, so the law was sampled by NUTS."
             )
         sampled = _sample(law, weighted.moments(start.log_density), _careful(asked))
         assert sampled.u is not None
