@@ -16,16 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from bayescale.laws import Law
 from bayescale.models.arrays import arrays
 from bayescale.models.bowls import OfCells
-from bayescale.models.density import AbstractDensity, Variable
+from bayescale.models.density import Variable
 from bayescale.models.misfit import covariance
-from bayescale.models.straight import bent, straight_names
+from bayescale.models.straight import StraightDensity
 from bayescale.models.surface_density import SurfaceDensity
 
 MISFIT = ("misfit", "misfit_length", "cell_sigma")
@@ -42,7 +42,7 @@ def parts_of(density: SurfaceDensity) -> tuple[tuple[Variable, ...], tuple[Varia
 
 
 @dataclass(frozen=True)
-class LawOfLevels(AbstractDensity):
+class LawOfLevels(StraightDensity):
     """Log density of the law and its misfit, given levels with a normal error.
 
     Attributes
@@ -62,27 +62,10 @@ class LawOfLevels(AbstractDensity):
         """A covariance of all cells."""
         return len(self.level) ** 2
 
-    @cached_property
-    def straight(self) -> tuple[str, ...] | None:
-        """Parameters that are sampled in straight coordinates (`bayescale.models.straight`)."""
-        base = self.whole.surface.loss_law
-        assert base is not None
-        return straight_names(base, self.variables)
-
-    def of_priors(self, v: Any, xp: Any) -> Any:
-        """The coordinates of the priors from those that are sampled, ``(..., coordinate)``."""
-        if self.straight is None:
-            return v
-        names = [name for name, length in self.blocks for _ in range(length)]
-        return bent(v, self.straight, names, self.variables, xp)
-
-    def values(self, u: Any, xp: Any) -> dict[str, Any]:
-        """Every named quantity on its natural scale, from sampled coordinates."""
-        return super().values(self.of_priors(u, xp), xp)
-
-    def log_prior(self, u: Any, xp: Any) -> Any:
-        """Log density of the prior at sampled coordinates; the map's determinant is one."""
-        return super().log_prior(self.of_priors(u, xp), xp)
+    @property
+    def loss_law(self) -> Law | None:
+        """The law of the levels."""
+        return self.whole.surface.loss_law
 
     def expected(self, values: Mapping[str, Any], xp: Any) -> Any:
         """Log of the law at the cells, ``(..., cell)``."""
