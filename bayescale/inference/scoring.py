@@ -15,6 +15,7 @@ import numpy as np
 
 from bayescale.inference.mode import SMALLEST_PRECISION, Mode, flat_held_covariance
 from bayescale.models.bowls import Bowls, Near
+from bayescale.models.density import AbstractDensity
 
 STEPS, ENOUGH = 60, 0.01  # at most; expected gain in log density at which scoring ends
 SCREENED = 24  # prior draws among which the start is chosen
@@ -51,7 +52,7 @@ def find_bowls(bowls: Bowls, *, random_seed: int = 0) -> tuple[Bowls, Mode]:
     offsets is degenerate. Newton steps of the density proper, in which what cells own is
     integrated out, then find them and what the outer products missed (a tenth to a half of an sd).
     """
-    held = _held(bowls)
+    held = spreads(bowls)
     rng = np.random.default_rng(random_seed)
     points = 0.5 * rng.standard_normal((SCREENED, bowls.size)) * ~held
     points[0] = 0.0
@@ -135,10 +136,13 @@ def _across(
     return out
 
 
-def _held(bowls: Bowls) -> np.ndarray:
-    """Coordinates of spreads: of families, and of optima about their law."""
+def spreads(density: AbstractDensity) -> np.ndarray:
+    """Coordinates in which a joint mode is degenerate ``(coordinate,)``: spreads of a hierarchy.
+
+    Of families about their population, of optima about their law.
+    """
     ends = ("_spread", "_scatter", "_scatter_N")
-    return np.concatenate([np.full(n, name.endswith(ends)) for name, n in bowls.blocks])
+    return np.concatenate([np.full(n, name.endswith(ends)) for name, n in density.blocks])
 
 
 def _precision(bowls: Bowls, u: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayescale.inference.importance import K_HAT_LIMIT, Weighted, importance_draws
-from bayescale.inference.scoring import find_bowls
+from bayescale.inference.scoring import find_bowls, spreads
 from bayescale.models.arrays import arrays
 from bayescale.models.bowls import Bowls
 from bayescale.models.density import AbstractDensity
@@ -26,6 +26,8 @@ from bayescale.models.levels import (
     parts_of,
 )
 from bayescale.models.surface_density import SurfaceDensity
+
+__all__ = ["FirstPart", "first_part", "join", "second_part", "serves", "spreads"]
 
 FEWEST_READINGS = 48
 CHEAP, MOST_EFFORT = 3000, 8  # runs below which more evaluations are spent, and how many times more
@@ -125,9 +127,3 @@ def _units(density: SurfaceDensity, values: dict, offsets: np.ndarray) -> dict[s
             out[f"{short}_offset_N"] = of_size[short] / values[f"{short}_scatter_N"]
         out[f"{short}_offset"] = own / values[f"{short}_scatter"]
     return out
-
-
-def spreads(density: AbstractDensity) -> np.ndarray:
-    """Coordinates of the spreads of a hierarchy, in which a joint mode is degenerate."""
-    ends = ("_spread", "_scatter", "_scatter_N")
-    return np.concatenate([np.full(length, name.endswith(ends)) for name, length in density.blocks])
