@@ -58,11 +58,12 @@ class Weighted:
     k_hat: float
     ess: float
 
-    def moments(self, log_density: float) -> Mode:
-        """Mean and covariance of the draws, as a start for a sampler."""
-        covariance = np.atleast_2d(np.cov(self.u.T))
-        covariance = covariance + 1e-8 * np.diag(np.diag(covariance))
-        return Mode(self.u.mean(axis=0), log_density, covariance, np.linalg.cholesky(covariance))
+    def start(self, mode: Mode) -> Mode:
+        """A start for a sampler: mean and covariance, near those of ``mode`` if few draws count."""
+        trust = _trust(self.ess, self.u.shape[1])
+        covariance = trust * np.atleast_2d(np.cov(self.u.T)) + (1.0 - trust) * mode.covariance
+        centre = trust * self.u.mean(axis=0) + (1.0 - trust) * mode.u
+        return Mode(centre, mode.log_density, covariance, np.linalg.cholesky(covariance))
 
 
 def importance_draws(
@@ -215,12 +216,16 @@ def moments(
     points: np.ndarray, weight: np.ndarray, centre: np.ndarray, cholesky: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean and covariance, drawn towards the last proposal where few draws carry them."""
-    ess = 1.0 / np.sum(weight**2)
-    trust = ess / (ess + 10.0 * len(centre))
+    trust = _trust(1.0 / np.sum(weight**2), len(centre))
     mean = weight @ points
     away = points - mean
     covariance = trust * (weight[:, None] * away).T @ away + (1 - trust) * cholesky @ cholesky.T
     return trust * mean + (1 - trust) * centre, np.linalg.cholesky(covariance)
+
+
+def _trust(ess: float, size: int) -> float:
+    """What share of a covariance is that of draws, and not that of what drew them."""
+    return ess / (ess + 10.0 * size)
 
 
 def _systematic(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -178,7 +178,7 @@ def _slopes(bowls: Bowls, u: np.ndarray, x: np.ndarray, held: np.ndarray) -> _Sl
     prior = _precision(bowls, u)
     outer = np.add.reduceat(mine[:, None] * mine[None], starts, axis=-1)
     between = np.add.reduceat(mine[:, None] * of_runs[None, :, : len(cell)], starts, axis=-1)
-    gradient, curvature = _of_prior(bowls, u)
+    gradient, curvature = of_prior(bowls, u)
     return _Slopes(
         of_runs.sum(axis=1) + gradient * ~held,
         np.add.reduceat(mine, starts, axis=-1).T - prior * (x - bowls.start),
@@ -199,7 +199,7 @@ def _differences(bowls: Bowls, u: np.ndarray, x: np.ndarray, free: np.ndarray) -
     return np.concatenate(out)
 
 
-def _of_prior(bowls: Bowls, u: np.ndarray, step: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
+def of_prior(bowls: Bowls, u: np.ndarray, step: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
     """Gradient and negative curvature of the prior: standard normals, and families about theirs."""
     eye = step * np.eye(len(u))
     f = lambda points: bowls.log_prior(points, np)  # noqa: E731

@@ -8,10 +8,11 @@ k-hat 0.45). Their k-hat is the test of this part; where it fails the whole dens
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayescale.inference.funnel import without_funnel
 from bayescale.inference.importance import K_HAT_LIMIT, Weighted, importance_draws
 from bayescale.inference.scoring import find_bowls, spreads
 from bayescale.models.arrays import arrays
@@ -73,11 +74,13 @@ def first_part(
     variables, _ = parts_of(density)
     bowls = Bowls(density.law, density.table, variables, density)
     bowls, mode = find_bowls(bowls, random_seed=random_seed)
+    straight, mode = without_funnel(bowls, mode)
     # with few runs the bowls are less normal, and an evaluation costs less
     effort = int(np.clip(CHEAP / len(density.table.response), 1, MOST_EFFORT))
     weighted = importance_draws(
-        bowls, mode, n, random_seed=random_seed, enough=enough, effort=effort
+        straight, mode, n, random_seed=random_seed, enough=enough, effort=effort
     )
+    weighted = replace(weighted, u=straight.of_bowls(weighted.u))
     rng = np.random.default_rng([random_seed, 3])
     shapes, index = np.unique(weighted.u, axis=0, return_inverse=True)  # many come several times
     cells = bowls.of_cells(shapes, rng)[index.reshape(-1)]
