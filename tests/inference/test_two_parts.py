@@ -129,8 +129,11 @@ def test_two_parts_give_the_posterior_of_the_whole(monkeypatch):
         ess[0] = min(ess[0], opened(parts).spec["ess_bowls"])
         error = sd * np.sqrt(sum(1 / e for e in ess))
         assert abs(both[0].mean() - both[1].mean()) < 4 * error, name
-        # the sd of draws with e effective ones has error sd / sqrt(2 e), more with heavy tails
-        assert both[0].std() == pytest.approx(sd, rel=4 * np.sqrt(1 / min(ess))), name
+        # a 90 % interval of e independent draws has a width known to 0.9 / sqrt(e); sds of heavy
+        # tails, which a funnel has, do not settle
+        low, high = np.quantile(both, [0.05, 0.95], axis=(1, 2))
+        widths = high - low
+        assert widths[0] / widths[1] == pytest.approx(1, abs=4 * error / sd), name
     far = [bs.predict(f, at=at, kind="mean").draws.values for f in (parts, whole)]
     for i in range(2):
         a, b = (np.log(x[:, i]) for x in far)
