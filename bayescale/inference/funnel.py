@@ -63,7 +63,9 @@ class MixedModel:
                 spread[:, part, part] += shared[:, i, None, None] * same
         away = np.eye(len(self.information)) + spread @ self.information
         right = np.concatenate([self.slope.T @ self.information, self.pull[None]]).T
-        weighed = np.linalg.solve(np.swapaxes(away, -1, -2), np.broadcast_to(right, (len(own), *right.shape)))
+        weighed = np.linalg.solve(
+            np.swapaxes(away, -1, -2), np.broadcast_to(right, (len(own), *right.shape))
+        )
         found = self.slope.T @ weighed
         precision = found[..., :-1] + self.prior
         precision = 0.5 * (precision + np.swapaxes(precision, -1, -2))
@@ -124,9 +126,7 @@ def without_funnel(bowls: Bowls, mode: Mode) -> tuple[WithoutFunnel, Mode]:
     """The bowls in coordinates that agree with theirs at the scatter of the mode."""
     optima = _mixed_model(bowls, mode.u)
     mean, root = optima.moments(*_variances(bowls, mode.u[None]))
-    out = WithoutFunnel(
-        bowls.law, bowls.table, bowls.variables, bowls, optima, (mean[0], root[0])
-    )
+    out = WithoutFunnel(bowls.law, bowls.table, bowls.variables, bowls, optima, (mean[0], root[0]))
     return out, out.mode(mode)
 
 
@@ -139,7 +139,7 @@ def _mixed_model(bowls: Bowls, u: np.ndarray) -> MixedModel:
     """What the readings say about the optima, at their best numbers under one shape."""
     x = bowls.of_cells(u[None]).mean
     runs = bowls.runs(u[None])
-    gradient, information = (y[0] for y in runs.slopes(runs.at(x)))
+    gradient, information = (y[0] / bowls.dispersion for y in runs.slopes(runs.at(x)))
     across = information[:, 1:, 0] / information[:, 0, :1]  # the level follows the optimum
     gradient = gradient[:, 1:] - across * gradient[:, :1]
     information = information[:, 1:, 1:] - across[..., None] * information[:, None, 0, 1:]

@@ -9,7 +9,7 @@ compiled gradient and Hessian, which took 10 CPU seconds to compile and find.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from bayescale.models.bowls import Bowls, Near
 from bayescale.models.density import AbstractDensity
 
 STEPS, ENOUGH = 60, 0.01  # at most; expected gain in log density at which scoring ends
+CLUSTERS = 36  # of runs by their distance from the optimum, a family; chosen
 SCREENED = 24  # prior draws among which the start is chosen
 STEP = 1e-4  # of the central differences, in coordinates that are standard normal a priori
 NEWTON_STEPS, SETTLED = 6, 0.1  # at most; expected gain at which they end
@@ -58,6 +59,20 @@ def find_bowls(bowls: Bowls, *, random_seed: int = 0) -> tuple[Bowls, Mode]:
     points[0] = 0.0
     u = points[np.argmax(bowls.log_density(points))]
     x = bowls.of_cells(u[None]).mean[0]
+    u, x = _climbed(bowls, u, x, held)
+    bowls = replace(bowls, dispersion=dispersion(bowls, u, x, held))
+    u, x = _climbed(bowls, u, x, held)
+    curvature, _, slope = _slopes(bowls, u, x, held).reduced(0.0)
+    covariance = np.linalg.inv(curvature)
+    covariance[held, held] = SCATTER_SD**2
+    near = replace(bowls, near=Near(u, x, -slope))
+    return near, _newton(near, u, np.linalg.cholesky(covariance))
+
+
+def _climbed(
+    bowls: Bowls, u: np.ndarray, x: np.ndarray, held: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The joint mode of the shape and of what cells own, by scoring."""
     value, damping = _joint(bowls, u, x), 1e-3
     for _ in range(STEPS):
         found = _slopes(bowls, u, x, held)
@@ -75,11 +90,40 @@ def find_bowls(bowls: Bowls, *, random_seed: int = 0) -> tuple[Bowls, Mode]:
         u, x, value, damping = u + step, x + own, new, damping / 10
         if gain < ENOUGH:
             break
-    curvature, _, slope = _slopes(bowls, u, x, held).reduced(0.0)
-    covariance = np.linalg.inv(curvature)
-    covariance[held, held] = SCATTER_SD**2
-    near = Bowls(bowls.law, bowls.table, bowls.variables, bowls.whole, Near(u, x, -slope))
-    return near, _newton(near, u, np.linalg.cholesky(covariance))
+    return u, x
+
+
+def dispersion(bowls: Bowls, u: np.ndarray, x: np.ndarray, held: np.ndarray) -> float:
+    """How many readings say as much about the shape as one that errs on its own; at least 1.
+
+    No bowl has quite the form of the law, and where it is off it is off for all runs that lie like
+    distances from their optima, of one family. The slopes of such runs in the shape's coordinates
+    then add up where independent ones cancel: the ratio of their variance, clustered by distance,
+    to the plain one is the design effect of surveys, averaged over coordinates. A posterior whose
+    likelihood is divided by it is as wide as the errors of its mode.
+
+    References
+    ----------
+    Kish 1965, Survey Sampling, 8.2; Pauli, Racugno and Ventura 2011, Statistica Sinica 21: 149.
+    """
+    assert bowls.whole.cells is not None
+    of_runs, mine = _of_runs(bowls, u, x, held)
+    found = _slopes(bowls, u, x, held)
+    cell = bowls.whole.cells.of_reading
+    _, _, slope = found.reduced(0.0)
+    # what cells own follows the shape, so that only what it cannot follow counts
+    alone = of_runs[:, : len(cell)] - np.einsum("rok,or->kr", slope[cell], mine)
+    misses = [z[0] for z in bowls.runs(u[None]).at(x[None]).misses]
+    bins = round(CLUSTERS ** (1 / len(misses)))
+    cluster = bowls.table.family.copy()
+    for z in misses:
+        edges = np.quantile(z, np.arange(1, bins) / bins)
+        cluster = cluster * bins + np.searchsorted(edges, z)
+    _, cluster = np.unique(cluster, return_inverse=True)
+    together = np.stack([np.bincount(cluster, one) for one in alone])
+    plain = alone @ alone.T
+    inverse = np.linalg.inv(plain + of_prior(bowls, u)[1])
+    return max(1.0, float((inverse * (together @ together.T)).sum() / (inverse * plain).sum()))
 
 
 def _newton(bowls: Bowls, u: np.ndarray, axes: np.ndarray) -> Mode:
@@ -157,13 +201,39 @@ def _joint(bowls: Bowls, u: np.ndarray, x: np.ndarray) -> float:
     """Log density of shape and cells' own numbers together."""
     away = x - bowls.start
     own = -0.5 * (_precision(bowls, u) * away * away).sum()
+    readings = len(bowls.table.response)
     with np.errstate(all="ignore"):
-        out = bowls.log_prior(u, np) + own + bowls.terms(u[None], x[None]).sum()
+        terms = bowls.terms(u[None], x[None])[0]
+        likely = terms[:readings].sum() / bowls.dispersion + terms[readings:].sum()
+        out = bowls.log_prior(u, np) + own + likely
     return float(out) if np.isfinite(out) else -np.inf
 
 
 def _slopes(bowls: Bowls, u: np.ndarray, x: np.ndarray, held: np.ndarray) -> _Slopes:
     """Gradients and outer products of every run's slopes."""
+    assert bowls.whole.cells is not None
+    cell, share = bowls.whole.cells.of_reading, 1.0 / bowls.dispersion
+    of_runs, mine = _of_runs(bowls, u, x, held)
+    weight = np.where(np.arange(of_runs.shape[1]) < len(cell), share, 1.0)
+    starts = np.searchsorted(cell, np.arange(bowls.n_cells))
+    prior = _precision(bowls, u)
+    outer = share * np.add.reduceat(mine[:, None] * mine[None], starts, axis=-1)
+    between = mine[:, None] * of_runs[None, :, : len(cell)]
+    between = share * np.add.reduceat(between, starts, axis=-1)
+    gradient, curvature = of_prior(bowls, u)
+    return _Slopes(
+        of_runs @ weight + gradient * ~held,
+        share * np.add.reduceat(mine, starts, axis=-1).T - prior * (x - bowls.start),
+        (of_runs * weight) @ of_runs.T + curvature,
+        np.moveaxis(outer, -1, 0) + prior[:, None] * np.eye(x.shape[-1]),
+        np.moveaxis(between, -1, 0),
+    )
+
+
+def _of_runs(
+    bowls: Bowls, u: np.ndarray, x: np.ndarray, held: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes of every term in the shape, and of every reading in what its cell owns."""
     assert bowls.whole.cells is not None
     size, own = len(u), x.shape[-1]
     cell = bowls.whole.cells.of_reading
@@ -174,18 +244,7 @@ def _slopes(bowls: Bowls, u: np.ndarray, x: np.ndarray, held: np.ndarray) -> _Sl
     more = bowls.terms(np.broadcast_to(u, (2 * own, size)), np.concatenate([x + shift, x - shift]))
     mine = (more[:own] - more[own:])[:, : len(cell)] / (2 * STEP * 0.01)
 
-    starts = np.searchsorted(cell, np.arange(bowls.n_cells))
-    prior = _precision(bowls, u)
-    outer = np.add.reduceat(mine[:, None] * mine[None], starts, axis=-1)
-    between = np.add.reduceat(mine[:, None] * of_runs[None, :, : len(cell)], starts, axis=-1)
-    gradient, curvature = of_prior(bowls, u)
-    return _Slopes(
-        of_runs.sum(axis=1) + gradient * ~held,
-        np.add.reduceat(mine, starts, axis=-1).T - prior * (x - bowls.start),
-        of_runs @ of_runs.T + curvature,
-        np.moveaxis(outer, -1, 0) + prior[:, None] * np.eye(own),
-        np.moveaxis(between, -1, 0),
-    )
+    return of_runs, mine
 
 
 def _differences(bowls: Bowls, u: np.ndarray, x: np.ndarray, free: np.ndarray) -> np.ndarray:

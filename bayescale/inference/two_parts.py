@@ -80,10 +80,10 @@ def first_part(
     weighted = importance_draws(
         straight, mode, n, random_seed=random_seed, enough=enough, effort=effort
     )
-    weighted = replace(weighted, u=straight.of_bowls(weighted.u))
     rng = np.random.default_rng([random_seed, 3])
-    shapes, index = np.unique(weighted.u, axis=0, return_inverse=True)  # many come several times
-    cells = bowls.of_cells(shapes, rng)[index.reshape(-1)]
+    points, index = np.unique(weighted.u, axis=0, return_inverse=True)  # many come several times
+    shapes, index = straight.of_bowls(points), index.reshape(-1)
+    weighted, cells = replace(weighted, u=shapes[index]), bowls.of_cells(shapes, rng)[index]
     return FirstPart(bowls, weighted, bottoms_of(weighted.u, cells, rng))
 
 

@@ -53,6 +53,8 @@ class State:
     Attributes
     ----------
     residual, price : ndarray, (sample, run)
+    misses : list of ndarray, (sample, run)
+        E-folds off the best of each hyperparameter.
     noise : Student
     tilt : list of ndarray, (sample, run)
         How the price moves with each offset.
@@ -62,6 +64,7 @@ class State:
 
     residual: np.ndarray
     price: np.ndarray
+    misses: list[np.ndarray]
     noise: Student
     tilt: list[np.ndarray]
     bend: dict[tuple[int, int], np.ndarray]
@@ -178,7 +181,7 @@ class Runs:
         price: Any = 0.0
         tilt: dict[str, Any] = {}
         bend: dict[tuple[int, int], Any] = {}
-        batch_miss = None
+        batch_miss, misses = None, []
         for i, name in enumerate(surface.ordered):
             short = SHORT.get(name, name)
             miss = self.log_tried[name] - self.best[name] - offset.get(short, 0.0)
@@ -186,6 +189,7 @@ class Runs:
             if name == RATE and batch_miss is not None:
                 change, along = surface.followed(batch_miss, self.of_run, self.xp)
                 miss = miss - change
+            misses.append(miss)
             shape = (self.of_run[f"{short}_rise"], self.of_run[f"{short}_fall"])
             cost, slope, second = (
                 self.curvature[name] * x for x in bowl_and_slopes(miss, *shape, xp=self.xp)
@@ -207,7 +211,7 @@ class Runs:
         residual = self.response - x[..., self.cell, 0] - self.switched - price
         noise = Student(scale, self.of_noise["nu"], self.of_noise["constant"])
         moving = surface.ordered[: len(scattered)]
-        return State(residual, price, noise, [tilt[h] for h in moving], bend)
+        return State(residual, price, misses, noise, [tilt[h] for h in moving], bend)
 
     def by_cell(self, values: np.ndarray) -> np.ndarray:
         """Sums over the runs of each cell, ``(sample, cell)``."""

@@ -96,10 +96,13 @@ class Bowls(AbstractDensity):
     whole : SurfaceDensity
     near : Near or None
         Where scoring begins; None for the best run of each cell.
+    dispersion : float
+        How many readings say as much as one would if all erred on their own.
     """
 
     whole: SurfaceDensity
     near: Near | None = None
+    dispersion: float = 1.0
 
     numpy_only: ClassVar[bool] = True
 
@@ -184,12 +187,14 @@ class Bowls(AbstractDensity):
             step[..., 1:] = np.clip(step[..., 1:], -FARTHEST_STEP, FARTHEST_STEP)
             x = x + step
         last = self._step(runs, own, sizes, x)
-        out = runs.by_cell(runs.log_likelihood(last.now))
+        out = runs.by_cell(runs.log_likelihood(last.now)) / self.dispersion
         out = out + 0.5 * (np.log(own) - own * last.away * last.away).sum(axis=-1)
         # scoring stops a little short of the mode; the rest of the way is a parabola's
         short = 0.5 * (last.slope * last.cells).sum(axis=-1)
         out = out + np.minimum(short, UNSURE)
-        seen = runs.curvature_seen(last.now) + own[..., None] * np.eye(own.shape[-1])
+        seen = runs.curvature_seen(last.now) / self.dispersion + own[..., None] * np.eye(
+            own.shape[-1]
+        )
         det = np.linalg.slogdet(last.precision)[1] + _log_ratio(seen, last.precision)
         total = (out - 0.5 * det).sum(axis=-1)
         total = total + sizes.height(last.common, last.sizes, last.curvature, last.away[..., 1:])
@@ -205,7 +210,7 @@ class Bowls(AbstractDensity):
         """One step of scoring from where cells own ``x``, sizes at their best given that."""
         common = sizes.given(x[..., 1:])
         now = runs.at(x)
-        slope, information = runs.slopes(now)
+        slope, information = (y / self.dispersion for y in runs.slopes(now))
         precision = information + own[..., None] * np.eye(own.shape[-1])
         away = x - self.start
         away[..., 1:] -= sizes.at_cells(common)

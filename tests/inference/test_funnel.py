@@ -70,4 +70,3 @@ def test_powers_of_size_widen_with_the_scatter_of_sizes(found):
     assert scatter[1] > 4 * scatter[0] and sd[1] > 2 * sd[0]
     prior_too = 1.0 / np.sqrt(1.0 / alone[1] ** 2 + 1.0 / prior.sd**2)
     assert prior_too < sd[1] < 1.3 * alone[1] + sd[0]
-
