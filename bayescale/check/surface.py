@@ -104,7 +104,8 @@ def surface_cards(evidence: SurfaceEvidence) -> list[Card]:
     if noise.status != "PASS":
         action = "Look at those runs one by one; a column that parts them can be a switch."
         noise = replace(noise, action=action)
-    return [noise, edge_card(fitted), flat_card(fitted), divergence_card(evidence)]
+    cards = [noise, edge_card(fitted), flat_card(fitted), divergence_card(evidence)]
+    return [*cards, form_card(fitted)] if "dispersion" in fitted.spec else cards
 
 
 def edge_card(fitted: Fitted) -> Card:
@@ -190,6 +191,22 @@ def divergence_card(evidence: SurfaceEvidence) -> Card:
                     "sd).", "Add a few short runs at high rates before you rely on it.")
         )  # fmt: skip
     return card("divergence", findings, otherwise=told + ".")
+
+
+def form_card(fitted: Fitted) -> Card:
+    """Do runs at like distances from their optima err together, as under a wrong form?"""
+    dispersion, readings = fitted.spec["dispersion"], len(fitted.density.table.response)
+    told = f"design effect {dispersion:.1f}"
+    if dispersion < limit.DISPERSION_WARN:
+        return Card("form of the bowl", "PASS", f"runs err about the bowl one by one: {told}.")
+    return Card(
+        "form of the bowl", "WARNING",
+        "Runs at like distances from their optima err together: the price of a miss has not quite "
+        f"the form of the law, and {readings:,} runs say as much about it as "
+        f"{readings / dispersion:,.0f} would ({told}). The intervals contain this; the optimum of "
+        "one cell may lie further off.",
+        "Judge advice by what it costs (how flat) rather than by the digits of the optimum.",
+    )  # fmt: skip
 
 
 def largest_cell(fitted: Fitted, family: str | None) -> dict[str, np.ndarray]:

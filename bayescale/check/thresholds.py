@@ -53,6 +53,9 @@ RANGE_WARN = 0.5
 RATIO_SPREAD_WARN = 3.0
 SAME_SIZE, SAME_BUDGET = 0.02, 0.10  # relative differences that are one size, one budget; chosen
 
+# Design effect of a bowl's form: intervals are wider by its root. Simulated sweeps have 1.0 to 1.1.
+DISPERSION_WARN = 2.0
+
 # Rows set aside: above a fifth, who decides what is kept decides the law.
 SET_ASIDE_WARN = 0.2
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bayescale.inference.dispersion import clusters, design_effect
 from bayescale.inference.mode import SMALLEST_PRECISION, Mode, flat_held_covariance
 from bayescale.models.bowls import Bowls, Near
 from bayescale.models.density import AbstractDensity
 
 STEPS, ENOUGH = 60, 0.01  # at most; expected gain in log density at which scoring ends
-CLUSTERS = 36  # of runs by their distance from the optimum, a family; chosen
 SCREENED = 24  # prior draws among which the start is chosen
 STEP = 1e-4  # of the central differences, in coordinates that are standard normal a priori
 NEWTON_STEPS, SETTLED = 6, 0.1  # at most; expected gain at which they end
@@ -60,7 +60,7 @@ def find_bowls(bowls: Bowls, *, random_seed: int = 0) -> tuple[Bowls, Mode]:
     u = points[np.argmax(bowls.log_density(points))]
     x = bowls.of_cells(u[None]).mean[0]
     u, x = _climbed(bowls, u, x, held)
-    bowls = replace(bowls, dispersion=dispersion(bowls, u, x, held))
+    bowls = replace(bowls, dispersion=_dispersion(bowls, u, x, held))
     u, x = _climbed(bowls, u, x, held)
     curvature, _, slope = _slopes(bowls, u, x, held).reduced(0.0)
     covariance = np.linalg.inv(curvature)
@@ -93,37 +93,17 @@ def _climbed(
     return u, x
 
 
-def dispersion(bowls: Bowls, u: np.ndarray, x: np.ndarray, held: np.ndarray) -> float:
-    """How many readings say as much about the shape as one that errs on its own; at least 1.
-
-    No bowl has quite the form of the law, and where it is off it is off for all runs that lie like
-    distances from their optima, of one family. The slopes of such runs in the shape's coordinates
-    then add up where independent ones cancel: the ratio of their variance, clustered by distance,
-    to the plain one is the design effect of surveys, averaged over coordinates. A posterior whose
-    likelihood is divided by it is as wide as the errors of its mode.
-
-    References
-    ----------
-    Kish 1965, Survey Sampling, 8.2; Pauli, Racugno and Ventura 2011, Statistica Sinica 21: 149.
-    """
+def _dispersion(bowls: Bowls, u: np.ndarray, x: np.ndarray, held: np.ndarray) -> float:
+    """How many readings say as much as one that errs on its own, clustered by their misses."""
     assert bowls.whole.cells is not None
     of_runs, mine = _of_runs(bowls, u, x, held)
-    found = _slopes(bowls, u, x, held)
+    _, _, slope = _slopes(bowls, u, x, held).reduced(0.0)
     cell = bowls.whole.cells.of_reading
-    _, _, slope = found.reduced(0.0)
     # what cells own follows the shape, so that only what it cannot follow counts
     alone = of_runs[:, : len(cell)] - np.einsum("rok,or->kr", slope[cell], mine)
     misses = [z[0] for z in bowls.runs(u[None]).at(x[None]).misses]
-    bins = round(CLUSTERS ** (1 / len(misses)))
-    cluster = bowls.table.family.copy()
-    for z in misses:
-        edges = np.quantile(z, np.arange(1, bins) / bins)
-        cluster = cluster * bins + np.searchsorted(edges, z)
-    _, cluster = np.unique(cluster, return_inverse=True)
-    together = np.stack([np.bincount(cluster, one) for one in alone])
-    plain = alone @ alone.T
-    inverse = np.linalg.inv(plain + of_prior(bowls, u)[1])
-    return max(1.0, float((inverse * (together @ together.T)).sum() / (inverse * plain).sum()))
+    cluster = clusters(misses, bowls.table.family)
+    return max(1.0, design_effect(alone, cluster, of_prior(bowls, u)[1]))
 
 
 def _newton(bowls: Bowls, u: np.ndarray, axes: np.ndarray) -> Mode:

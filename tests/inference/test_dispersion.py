@@ -50,3 +50,12 @@ def test_runs_that_err_together_count_for_fewer_and_widen_the_shape(found):
     around = np.stack([mode.u - step, mode.u, mode.u + step])
     bent = [[-1.0, 2.0, -1.0] @ b.log_density(around) for b in (bowls, alone)]
     assert 0 < bent[0] < bent[1] / 1.2
+
+
+@pytest.mark.parametrize(("error", "status"), [(0.0, "PASS"), (0.02, "WARNING")])
+def test_check_says_that_the_form_is_not_right(error, status):
+    model = bs.HyperparameterModel("additive")
+    fit = bs.fit(model, sweep(error), method="fast", draws=250, progressbar=False)
+    card = next(c for c in bs.check(fit).cards if c.title == "form of the bowl")
+    assert card.status == status, card.finding
+    assert ("err together" in card.finding) == (status == "WARNING")
