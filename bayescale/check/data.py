@@ -27,6 +27,11 @@ def set_aside_card(fitted: Fitted) -> Card:
     merged = ""
     if _n_fitted(fitted) < n:
         merged = f" Neighbours along a run are averaged, {n} into {_n_fitted(fitted)}."
+    tried = getattr(fitted.density, "tried", None)
+    diverged = 0 if tried is None else int(tried.diverged.sum())
+    if diverged:  # they say where the cliff is
+        n += diverged
+        merged += f" {diverged} of them as runs that diverged."
     if n >= total:
         return Card("rows set aside", "PASS", f"all {total} readings are fitted.{merged}")
     sentence = f"{total - n} of {total} readings are not fitted ({told or 'no response'}).{merged}"

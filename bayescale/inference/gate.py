@@ -36,6 +36,8 @@ def gate(
         out |= {"status": worst, "ess_bulk": ess}
         return out
     r_hat, bulk, tail = _convergence(values)
+    if notes.get("ess_bowls", np.inf) < bulk[1]:  # their draws come in no order that chains show
+        bulk = ("the bowls", float(notes["ess_bowls"]))
     divergences = int(np.sum(stats["diverging"])) if "diverging" in stats else 0
     total = next(iter(values.values())).shape[0] * next(iter(values.values())).shape[1]
     more = "sample longer (draws=4000, tune=2000)"

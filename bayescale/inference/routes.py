@@ -94,7 +94,7 @@ def in_two_parts(density: SurfaceDensity, asked: Settings) -> tuple[Chains | Non
     start = find_mode(law, random_seed=asked.random_seed, hold=two_parts.spreads(law))
     notes: dict[str, Any] = {"method": asked.method, "parts": "bowls, then the law"}
     notes |= {"k_hat_bowls": bowls.k_hat, "ess_bowls": bowls.ess}
-    notes["dispersion"] = first.bowls.dispersion
+    notes |= {"dispersion": first.bowls.dispersion}
     weighted = importance_draws(
         law, start, many, random_seed=asked.random_seed, effort=CHEAP_EFFORT, enough=2 * ENOUGH_FAST
     )

@@ -138,7 +138,8 @@ def _points(axis: Any, marks: Any) -> list[Any]:
                 edge = {"markeredgewidth": 2.2}
             axis.plot([row[RATE]], [row[BATCH]], marker, color=colour, markersize=size, zorder=7,
                       **edge)  # fmt: skip
-            what = f"{kind}: {si(row[BATCH])} tokens, {row[RATE]:.3g}"
+            batch = f"{row[BATCH]:,.0f}" if kind == "power of two" else si(row[BATCH])
+            what = f"{kind}: {batch} tokens, {row[RATE]:.3g}"
             if kind != "recommended":
                 gap = row["cost"] - float(marks["cost"].iloc[0])
                 what += f", loses {percent(abs(gap))} {'more' if gap >= 0 else 'less'}"

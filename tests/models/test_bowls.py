@@ -37,7 +37,7 @@ def rates():
 def grids():
     """Nine runs a cell of batch and rate; some diverged, the table is cut off."""
     runs = bs.datasets.simulate_sweep(
-        N=SIZES, T=LENGTHS, multiples=(0.3, 1.0, 3.0), cliff=1.0, random_seed=2
+        N=SIZES, T=LENGTHS, multiples=(0.25, 0.7, 1.6, 3.5), cliff=1.0, random_seed=2
     )
     return bowls_of(runs, truncated_at=3.6)
 
