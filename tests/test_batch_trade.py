@@ -214,7 +214,8 @@ def test_tokens_make_up_for_a_batch_off_the_best_one():
 
 
 def test_pictures_are_drawn_from_numbers_that_agree_with_the_answer(fit):
-    from bayescale.plots.batch import batch_numbers, batch_trade_numbers
+    from bayescale.plots.batch import batch_numbers
+    from bayescale.plots.trade import batch_trade_numbers
 
     curve, answers, marks = batch_numbers(fit)
     assert (curve["lower"] <= curve["median"]).all() and (

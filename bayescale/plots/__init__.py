@@ -7,7 +7,7 @@ Pass ``ax=`` (one Axes a panel) to draw into a figure of your own. The numbers h
 
 from __future__ import annotations
 
-from bayescale.plots.batch import batch, batch_trade
+from bayescale.plots.batch import batch
 from bayescale.plots.bowls import bowls
 from bayescale.plots.decision import plan
 from bayescale.plots.fan import forecast
@@ -18,6 +18,7 @@ from bayescale.plots.posterior import exponents
 from bayescale.plots.scatter import residuals
 from bayescale.plots.slices import isoflop
 from bayescale.plots.surface import law
+from bayescale.plots.trade import batch_trade
 from bayescale.plots.valley import valley
 
 __all__ = [

@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
-from bayescale.answers import flops, interval, si
+from bayescale.answers import interval
 from bayescale.errors import SpecError
 from bayescale.inference.tree import Fitted
 from bayescale.models.distributions import Prior
 from bayescale.models.pooling import pooling_text
+from bayescale.report import words as say
 from bayescale.report.page import Section, escape, paragraphs, table
-from bayescale.schema import FIELDS
 
 if TYPE_CHECKING:
     from bayescale.check import Check
     from bayescale.plan import Plan
     from bayescale.predict import Prediction
-
-COUNTED = ("N", "T", "U", "batch_size", "samples", "step")
-MEANINGS = {
-    "sigma": "scale of the noise of log loss",
-    "nu": "degrees of freedom of the noise; small is heavy-tailed",
-    "config_share": "share of the noise variance common to runs that differ in seed only",
-    "run_share": "share of the noise variance common to all readings of a run",
-    "correlation_length": "length of the serial correlation along a run, in ln T",
-    "noise_slope": "growth of ln sigma with the log of its input",
-    "undertuned_share": "share of badly tuned runs",
-    "undertuned_scale": "what a badly tuned run loses, in log loss",
-    "price_noise": "noise that a run has for each unit of what it lost to its hyperparameters",
-    "misfit": "size of what the loss law misses from cell to cell, in log loss",
-    "misfit_length": "e-folds of N and T over which that changes",
-    "cell_sigma": "what a cell has of its own beside that, in log loss",
-    "cliff": "e-folds above the best rate at which half of the runs diverge",
-    "cliff_width": "e-folds over which the risk of divergence rises",
-    "cliff_N": "shift of the cliff with ln N",
-    "cliff_T": "shift of the cliff with ln T",
-    "cliff_B": "shift of the cliff with the log of batch over best batch",
-}
 
 _POINTS_TOLD = 3
 """Points of a forecast that are told in words; a table has them all."""
@@ -69,9 +47,9 @@ def beyond(fitted: Fitted, plan: Plan | None, prediction: Prediction | None) -> 
     """How far the data reach, and how far the answers go past them."""
     seen = fitted.readings()
     if {"N", "T"} <= set(seen):
-        seen = {**seen, "flops": _compute(fitted)}
+        seen = {**seen, "flops": say.compute(fitted)}
     inputs = [k for k in ("N", "T", "flops") if k in seen] or list(fitted.law.inputs)
-    reach = [f"{_words(k)} to {_amount(k, seen[k].max())}" for k in inputs]
+    reach = [f"{say.axis(k)} to {say.amount(k, seen[k].max())}" for k in inputs]
     lines = [f"The data reach {', '.join(reach)}. Whatever lies past that rests on the law alone."]
     if plan is not None:
         lines.append(f"The plan lies {_far(plan.decades_beyond)}.")
@@ -111,20 +89,20 @@ def tables(plan: Plan | None, prediction: Prediction | None) -> Section | None:
         rows = [
             (
                 name.replace("_", " "),
-                *(_cell(name, r[k], r["unit"]) for k in ("plan", "lower", "upper")),
+                *(say.cell(name, r[k], r["unit"]) for k in ("plan", "lower", "upper")),
                 r["unit"],
                 r["meaning"],
             )
             for name, r in zip(plan.table.index, plan.table.to_dict("records"), strict=True)
         ]  # fmt: skip
-        head = ("quantity", "plan", *_ends(plan.ci_prob), "unit", "meaning")
+        head = ("quantity", "plan", *say.ends(plan.ci_prob), "unit", "meaning")
         body += "<h3>Plan</h3>" + table(head, rows, words=(0, 4, 5))
     if prediction is not None:
         columns = [str(c) for c in prediction.table.columns]
-        low, high = _ends(prediction.ci_prob)
+        low, high = say.ends(prediction.ci_prob)
         head = [{"lower": low, "upper": high}.get(c, c.replace("_", " ")) for c in columns]
         rows = [
-            [_cell(k, v) if isinstance(v, (int, float)) else v for k, v in record.items()]
+            [say.cell(k, v) if isinstance(v, (int, float)) else v for k, v in record.items()]
             for record in prediction.table.to_dict("records")
         ]
         what = "a new run, with its noise" if prediction.kind == "response" else "the mean curve"
@@ -139,7 +117,7 @@ def model(fitted: Fitted) -> Section:
     body = [f'<span class="formula">{escape(law.formula)}</span>']
     if law.reference:
         body.append(f'<p class="quiet">{escape(law.reference)}</p>')
-    scales = ", ".join(f"{k}0 = {_amount(k, v)}" for k, v in law.scales.items())
+    scales = ", ".join(f"{k}0 = {say.amount(k, v)}" for k, v in law.scales.items())
     noise = getattr(fitted.model, "noise_text", None) or fitted.model.noise.describe()
     body.append(f"<p>Noise: {escape(noise)}.</p>")
     body.append(f"<p>Families: {escape(pooling_text(fitted.model.family))}.</p>")
@@ -148,12 +126,13 @@ def model(fitted: Fitted) -> Section:
     body.append(
         "<p>Priors of loss terms are for what a term adds at the pivot, the geometric mean of the "
         "inputs, in multiples of the typical loss "
-        f"({escape(_pivot_text(fitted))}). Those of exponents are for the exponents themselves.</p>"
+        f"({escape(say.pivot_text(fitted))}). Those of exponents are for the exponents "
+        "themselves.</p>"
     )
     rows = []
     for v in fitted.density.variables:
         p = law.parameters.get(v.name)
-        meaning = p.meaning if p else MEANINGS.get(v.name, "")
+        meaning = p.meaning if p else say.MEANINGS.get(v.name, "")
         shared = {"one": "", "free": "; each family its own", "pooled": "; pooled"}[v.sharing]
         if isinstance(v.spread, Prior):
             shared += f", spread between families {v.spread}"
@@ -173,12 +152,12 @@ def parameters(fitted: Fitted, ci_prob: float) -> Section:
         for f in families:
             draws = (x.sel(family=f) if f else x).values.reshape(-1)
             low, high = interval(draws, ci_prob)
-            show = _digits(float(low), float(high))
+            show = say.digits(float(low), float(high))
             unit = str(x.attrs.get("units", ""))
             rows.append((name, *([f] if fitted.by_family else []), show(draws.mean()),
                          show(np.median(draws)), show(low), show(high), unit))  # fmt: skip
     family = ("family",) if fitted.by_family else ()
-    head = ("parameter", *family, "mean", "median", *_ends(ci_prob), "unit")
+    head = ("parameter", *family, "mean", "median", *say.ends(ci_prob), "unit")
     last = len(head) - 1
     note = (
         "<p class='quiet'>In the units in which such laws are printed: a prefactor is the term at "
@@ -202,10 +181,10 @@ def data(fitted: Fitted) -> Section:
         if runs.attrs.get(key):
             lines.append(f"{text}: {runs.attrs[key]}.")
     lines += [f"Note: {note}" for note in json.loads(runs.attrs.get("notes", "[]"))]
-    aside = [(n, f"{c:,}") for n, c in zip(names, counts, strict=True) if not _padding(n)]
+    aside = [(n, f"{c:,}") for n, c in zip(names, counts, strict=True) if not say.padding(n)]
     body = "".join(f"<p>{escape(x)}</p>" for x in lines)
     body += "<h3>Range of the fitted readings</h3>" + table(
-        ("quantity", "smallest", "median", "largest", "unit"), _ranges(fitted), words=(0, 4)
+        ("quantity", "smallest", "median", "largest", "unit"), say.ranges(fitted), words=(0, 4)
     )
     body += "<h3>Rows set aside</h3>" + (
         table(("reason", "readings"), aside, words=(0,)) if aside else "<p>None.</p>"
@@ -277,93 +256,8 @@ def _lines(text: str, fitted: Fitted) -> list[str]:
     return [x for x in text.splitlines() if x.strip() and x != fitted.warning]
 
 
-def _compute(fitted: Fitted) -> np.ndarray:
-    from bayescale.plots.bands import readings_of
-
-    return readings_of(fitted)["flops"].to_numpy(float)
-
-
 def _far(decades: float) -> str:
     return (
         f"{decades:.1f} decades of compute beyond the largest run" if decades > 0.05
         else "inside the range of the data"
     )  # fmt: skip
-
-
-def _words(name: str) -> str:
-    return {"N": "model sizes", "T": "training tokens", "flops": "compute"}.get(name, name)
-
-
-def _amount(name: str, value: float) -> str:
-    if name == "flops":
-        return flops(value)
-    return si(value) if name in COUNTED else f"{value:.4g}"
-
-
-def _cell(name: str, value: Any, unit: str = "") -> str:
-    """A number of a table: losses with four decimals, shares as percent, distances with one."""
-    if unit == "share of loss":
-        return f"{100 * value:.2g} %"
-    if name in ("mean", "median", "lower", "upper") or name.startswith("loss"):
-        return f"{value:.4f}"
-    return f"{value:.1f}" if name == "decades_beyond" else _number(value)
-
-
-def _number(value: Any) -> str:
-    """A number of a table: letters for the large, four digits for the rest."""
-    value = float(value)
-    if not np.isfinite(value):
-        return "none"
-    if abs(value) >= 1e16:
-        return flops(value).removesuffix(" FLOP")
-    return si(value) if abs(value) >= 1e4 else f"{value:.4g}"
-
-
-def _digits(low: float, high: float) -> Any:
-    """A format with two digits of the width of the interval, no more."""
-    width = abs(high - low)
-    if not np.isfinite(width) or width == 0:
-        return lambda x: f"{x:.4g}"
-    places = int(1 - np.floor(np.log10(width)))
-    if max(abs(low), abs(high)) >= 1e6 or places > 6:
-        return lambda x: f"{x:.3g}"
-    return lambda x: f"{x:,.{max(places, 0)}f}"
-
-
-def _ends(ci_prob: float) -> tuple[str, str]:
-    tail = 50 * (1 - ci_prob)
-    return f"{tail:.3g} %", f"{100 - tail:.3g} %"
-
-
-def _pivot_text(fitted: Fitted) -> str:
-    if len(fitted.families) > 1:
-        return "each family's own"
-    pivots = [
-        f"{k} = {_amount(k, float(np.asarray(v)[0]))}" for k, v in fitted.spec["pivot"].items()
-    ]
-    return ", ".join([*pivots, f"typical loss {float(np.asarray(fitted.spec['typical'])[0]):.4g}"])
-
-
-def _ranges(fitted: Fitted) -> list[tuple[str, ...]]:
-    seen = fitted.readings()
-    columns = {k: seen[k] for k in (*fitted.law.inputs, fitted.law.response)}
-    if {"N", "T"} <= set(columns):
-        columns["flops"] = _compute(fitted)
-    return [
-        (k, *(_amount(k, float(f(v))).removesuffix(" FLOP") for f in (np.min, np.median, np.max)),
-         _unit(fitted.runs, k))
-        for k, v in columns.items()
-    ]  # fmt: skip
-
-
-def _unit(runs: xr.Dataset, name: str) -> str:
-    if name in runs and runs[name].attrs.get("units"):
-        return str(runs[name].attrs["units"])
-    return FIELDS[name].unit if name in FIELDS else ""
-
-
-def _padding(reason: str) -> bool:
-    """Whether a reason only marks a place where a run has no reading."""
-    from bayescale.runs.frames import NO_READING
-
-    return reason == NO_READING
