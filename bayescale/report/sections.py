@@ -32,8 +32,8 @@ def warning(fitted: Fitted) -> Section | None:
 
 
 def answer(fitted: Fitted, plan: Plan | None, prediction: Prediction | None) -> Section:
-    """The plan in one paragraph, the first points of the forecast, or what the law says."""
-    texts = [] if plan is None else [_without_warning(plan.text, fitted)]
+    """The plan, the first points of the forecast, or what the law says; a paragraph a sentence."""
+    texts = [] if plan is None else _lines(plan.text, fitted)
     if prediction is not None:
         points = _lines(prediction.text, fitted)
         texts += points[:_POINTS_TOLD]
@@ -241,18 +241,14 @@ def _summary(fitted: Fitted) -> str:
         f"{sigma[2]:.2g} %)."
     )
     try:
-        growth = _without_warning(frontier(fitted.tree).text, fitted)
+        growth = " ".join(_lines(frontier(fitted.tree).text, fitted))
     except SpecError:  # a law without a size or without data has no frontier
         return text
     return f"{text} {growth}"
 
 
-def _without_warning(text: str, fitted: Fitted) -> str:
-    """The text of an answer as one paragraph; the warning stands above it already."""
-    return " ".join(_lines(text, fitted))
-
-
 def _lines(text: str, fitted: Fitted) -> list[str]:
+    """The lines of an answer; the warning stands above it already."""
     return [x for x in text.splitlines() if x.strip() and x != fitted.warning]
 
 

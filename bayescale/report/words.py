@@ -59,7 +59,7 @@ def amount(name: str, value: float) -> str:
 def cell(name: str, value: Any, unit: str = "") -> str:
     """A number of a table: losses with four decimals, shares as percent, distances with one."""
     if unit == "share of loss":
-        return f"{100 * value:.2g} %"
+        return f"{100 * value:.2g} %" if not 0 < value < 1e-5 else "< 0.001 %"
     if name in ("mean", "median", "lower", "upper") or name.startswith("loss"):
         return f"{value:.4f}"
     return f"{value:.1f}" if name == "decades_beyond" else number(value)
