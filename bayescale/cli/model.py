@@ -44,7 +44,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     sweep.add_argument(
         "--rate-form", choices=("power", "noise_scale"),
         help="how the best rate follows the batch: a power of it, or 1 / (1 + noise/batch) "
-        "(default power)",
+        "(default noise_scale)",
     )  # fmt: skip
     sweep.add_argument(
         "--switches", type=values.names, metavar="NAME,...",
