@@ -187,7 +187,10 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 def _unknown(word: str, parser: _Parser, args: argparse.Namespace) -> str:
     if not word.startswith("-"):
-        return f"`{word}` is one word too many; quote names that contain spaces, and write lists with commas (a,b)."
+        return (
+            f"`{word}` is one word too many; quote names that contain spaces, and write lists with "
+            "commas (a,b)."
+        )
     options = [option for action in parser._actions for option in action.option_strings]
     name = word.split("=", 1)[0]
     starts = [o for o in options if name.startswith("--") and o.startswith(name)]
