@@ -56,9 +56,10 @@ def test_a_killed_worker_and_a_lost_node_lose_nothing_and_no_run_is_made_twice(
     nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
     cluster.wait_for_nodes()
     plan = sweep({"seed": list(range(8)), **wish(steps=150)})
+    saved = lambda run: (tmp_path / run / "fake_checkpoint.json").exists()  # noqa: E731
     thread = when(
-        lambda: len(begun(tmp_path)) >= 2,
-        lambda: (time.sleep(1.0), os.kill(begun(tmp_path)[0]["pid"], signal.SIGKILL)),
+        lambda: len(begun(tmp_path)) >= 2 and all(map(saved, begun(tmp_path)[0]["runs"])),
+        lambda: os.kill(begun(tmp_path)[0]["pid"], signal.SIGKILL),
     )
     other = when(lambda: len(begun(tmp_path)) >= 5, lambda: cluster.remove_node(nodes[1], False))
     tally, talk = run(plan, tmp_path, executor="ray", workers=None, ray_address=cluster.address)
