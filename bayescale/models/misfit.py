@@ -188,7 +188,7 @@ def sites(
     precision = xp.maximum(seen, 0.5 * per_cell(weight * (nu + 1.0) / (nu + 3.0)))
     height = per_cell(student_log_density(z, noise, xp))
     # No parabola stands higher than all readings at the middle of their noise: far out in its tails
-    # the slope would promise more (1e5 of log density on 142 runs, where NUTS then began and failed).
+    # the slope would promise more (1e5 of log density on 142 runs, where NUTS began and failed).
     most = per_cell(student_log_density(0.0 * z, noise, xp)) - height
     rise = xp.minimum(slope * slope / (2.0 * precision), most)
     return level + slope / precision, precision, height + rise
