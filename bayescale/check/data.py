@@ -23,15 +23,16 @@ def set_aside_card(fitted: Fitted) -> Card:
     n, total = fitted_readings(fitted.runs, fitted.law).sizes["reading"], every.sizes["reading"]
     reasons, counts = np.unique(every["reason"].values.astype(str), return_counts=True)
     order = np.argsort(-counts)
-    told = "; ".join(f"{counts[i]}: {reasons[i]}" for i in order if reasons[i])
     merged = ""
     if _n_fitted(fitted) < n:
         merged = f" Neighbours along a run are averaged, {n} into {_n_fitted(fitted)}."
     tried = getattr(fitted.density, "tried", None)
-    diverged = 0 if tried is None else int(tried.diverged.sum())
-    if diverged:  # they say where the cliff is
+    if tried is not None:  # runs that diverged say where the cliff is
+        diverged = int(tried.diverged.sum())
         n += diverged
-        merged += f" {diverged} of them as runs that diverged."
+        merged += f" {diverged} runs that diverged are fitted as such."
+        order = [i for i in order if reasons[i] != "diverged"]
+    told = "; ".join(f"{counts[i]}: {reasons[i]}" for i in order if reasons[i])
     if n >= total:
         return Card("rows set aside", "PASS", f"all {total} readings are fitted.{merged}")
     sentence = f"{total - n} of {total} readings are not fitted ({told or 'no response'}).{merged}"

@@ -17,10 +17,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-CLUSTERS = (
-    36  # of the runs of a family; chosen (on StepLaw's 731 cheapest runs 16 give an effect of
-)
-# 4.3, 25 of 3.7, 36 of 3.4, 64 of 2.6)
+# Of the runs of a family; chosen. On StepLaw's 731 cheapest runs 16 give an effect of 4.3, 25 of
+# 3.7, 36 of 3.4, 64 of 2.6.
+CLUSTERS = 36
 
 
 def clusters(misses: Sequence[np.ndarray], family: np.ndarray) -> np.ndarray:

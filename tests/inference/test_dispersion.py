@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bayescale as bs
+from bayescale.inference.mode import Mode
 from bayescale.inference.scoring import find_bowls
 from bayescale.models.bowls import Bowls
 from bayescale.models.levels import parts_of
@@ -24,7 +25,7 @@ def sweep(wrong_form: float = 0.0):
     return runs.assign(loss=("reading", loss.reshape(-1)))
 
 
-def bowls_of(runs) -> Bowls:
+def bowls_of(runs) -> tuple[Bowls, Mode]:
     density = bs.HyperparameterModel("additive").density(runs)
     return find_bowls(Bowls(density.law, density.table, parts_of(density)[0], density))
 

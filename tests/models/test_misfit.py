@@ -77,6 +77,23 @@ def test_marginal_is_exact_where_the_noise_is_nearly_normal():
     )
 
 
+def test_levels_held_far_out_in_the_tails_make_no_peak():
+    """Narrow noise of many degrees of freedom, losses 300 sd from a law that levels must follow."""
+    cells = Cells(np.repeat(np.arange(3), 8), np.zeros(3, int), PLACE, ("N", "T"))
+    residual = (np.array([0.3, -0.5, 0.4])[cells.of_reading] + 0.01 * np.tile([1.0, -1.0], 12))[
+        None
+    ]
+    scale, shape = np.full((1, 24), 0.001), np.array([[1.5e5]])
+    noise = Student(scale, shape, student_constant(shape, NUMPY))
+    values = {"misfit": np.array([[6e-4]]), "misfit_length": np.array([[460.0]]),
+              "cell_sigma": np.array([[1e-6]])}  # fmt: skip
+    most = float((noise.constant - np.log(scale)).sum())  # all readings at the middle of the noise
+    found = float(log_marginal(residual, noise, values, cells, NUMPY)[0])
+    assert found < most
+    _, _, height = sites(residual, noise, np.array([[6e-4]]), cells, NUMPY)
+    assert float(height.sum()) <= most + 1e-9
+
+
 def test_drawn_levels_have_the_mean_and_spread_of_quadrature():
     case = small(8, 1)
     wide = [np.repeat(case[0], 1500, axis=0),
