@@ -16,17 +16,15 @@ can be trusted. Above `K_HAT_LIMIT` the caller goes on to NUTS.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from bayescale.inference.mode import Mode, many_densities
+from bayescale.inference.proposals import OF_CORRELATIONS, Proposal, share
 from bayescale.models.density import AbstractDensity
 
 K_HAT_LIMIT = 0.7
-# Degrees of freedom of the proposals, heavier than the posteriors seen; in many coordinates heavy
-# tails leave the middle empty (26: 12 % of the draws effective with 6, 21 % with 15). Chosen.
-TAIL, TAIL_PER_COORDINATE = 6.0, 0.5
 ROUNDS = 4
 MORE_ROUNDS = 8  # of them where four do not do
 BENT_UP_TO = (
@@ -38,11 +36,8 @@ REACH = (3.0, 1.0, 1.5)  # of the kernels, in turn: those that find arms, and th
 SETTLED = 0.05  # sd by which moments may still move from round to round
 FARTHER = 2.0  # times the width of the second round
 CENTRES = 300  # of the mixture that follows a bend
-IN_CACHE = 300_000  # point-centres at once
 OVERSAMPLING = 3  # evaluations for each draw returned, all rounds together
 SMALLEST_ROUND, FOR_EACH_COORDINATE = 250, 40  # moments of fewer would mislead the next round
-# Effective draws that count half of a mean, a width, and correlations; these for each coordinate
-OF_MEANS, OF_WIDTHS, OF_CORRELATIONS = 10.0, 20.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ class Weighted:
 
     def start(self, mode: Mode) -> Mode:
         """A start for a sampler: mean and covariance, near those of ``mode`` if few draws count."""
-        trust = _share(self.ess, OF_CORRELATIONS * self.u.shape[1])
+        trust = share(self.ess, OF_CORRELATIONS * self.u.shape[1])
         covariance = trust * np.atleast_2d(np.cov(self.u.T)) + (1.0 - trust) * mode.covariance
         centre = trust * self.u.mean(axis=0) + (1.0 - trust) * mode.u
         return Mode(centre, mode.log_density, covariance, np.linalg.cholesky(covariance))
@@ -88,11 +83,12 @@ def importance_draws(
     enough = n if enough is None else min(n, enough)
     smallest = max(SMALLEST_ROUND, FOR_EACH_COORDINATE * density.size)
     each = max(smallest, effort * OVERSAMPLING * enough // ROUNDS)
+    evaluate = many_densities(density)
     proposals = [Proposal(mode.u[None], mode.cholesky)]
     points, log_density = np.empty((0, density.size)), np.empty(0)
     likely: list[np.ndarray] = []  # log density of each proposal at every point
     weight, k_hat, now = np.empty(0), np.inf, (np.zeros(density.size), np.ones(density.size))
-    evaluate = many_densities(density)
+    previous = 0.0
     for i in range(ROUNDS + MORE_ROUNDS):
         if i >= ROUNDS and density.size <= BENT_UP_TO:
             proposals.append(
@@ -101,7 +97,7 @@ def importance_draws(
         elif i:
             proposals.append(_wide(points, weight, proposals[-1]))
         if i == 1 and density.size <= BENT_UP_TO:  # arms that Laplace's width does not reach
-            proposals[1] = replace(proposals[1], cholesky=FARTHER * proposals[1].cholesky)
+            proposals[1] = Proposal(proposals[1].centres, FARTHER * proposals[1].root)
         new = proposals[-1].draw(each, rng)
         old = [p.log_density(new) for p in proposals[:-1]]
         points = np.concatenate([points, new])
@@ -113,11 +109,13 @@ def importance_draws(
         before, now = now, _moments(points, weight)
         if i == ROUNDS - 1 and density.size <= BENT_UP_TO and k_hat > SAFE:
             continue
-        asked = enough * (FEWEST if i >= ROUNDS - 1 else 1.0)
-        settled = i < ROUNDS or density.size > BENT_UP_TO or _settled(before, now)
+        few = density.size <= BENT_UP_TO
+        asked = enough * (FEWEST if few and i >= ROUNDS - 1 else 1.0)
+        settled = (i < ROUNDS or _settled(before, now)) if few else effective >= previous
+        previous = effective
         if k_hat <= K_HAT_LIMIT and effective >= asked and settled:
             break
-    if len(proposals) > ROUNDS:
+    if len(proposals) > ROUNDS and density.size <= BENT_UP_TO:
         # kernels stand on points that have been weighed, which weighs these down: fresh points
         last = [proposals[ROUNDS - 1], *proposals[-len(REACH) :]]
         points = np.concatenate([p.draw(each, rng) for p in last])
@@ -127,57 +125,12 @@ def importance_draws(
     return Weighted(points[chosen], k_hat, min(float(n), float(1.0 / np.sum(weight**2))))
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """Multivariate Student-t distributions of one shape about some centres, equally likely.
-
-    Attributes
-    ----------
-    centres : ndarray, (centre, coordinate)
-    cholesky : ndarray, (coordinate, coordinate)
-    """
-
-    centres: np.ndarray
-    cholesky: np.ndarray
-
-    @property
-    def tail(self) -> float:
-        """Degrees of freedom."""
-        return max(TAIL, TAIL_PER_COORDINATE * self.centres.shape[1])
-
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """``(n, coordinate)``."""
-        size = self.centres.shape[1]
-        radius = np.sqrt(self.tail / rng.chisquare(self.tail, (n, 1)))
-        away = (rng.standard_normal((n, size)) * radius) @ self.cholesky.T
-        several = len(self.centres) > 1
-        index = rng.integers(len(self.centres), size=n) if several else np.zeros(n, int)
-        return self.centres[index] + away
-
-    def log_density(self, points: np.ndarray) -> np.ndarray:
-        """``(point,)``, without the constant that all proposals share."""
-        from scipy.linalg import solve_triangular
-
-        size, middle = self.centres.shape[1], self.centres.mean(axis=0)
-        half = (self.tail + size) / 2
-        white = lambda x: solve_triangular(self.cholesky, (x - middle).T, lower=True).T  # noqa: E731
-        centres, out = white(self.centres), np.empty(len(points))
-        step = max(1, IN_CACHE // len(centres))
-        for i in range(0, len(points), step):
-            z = white(points[i : i + step])
-            square = (z * z).sum(axis=1)[:, None] + (centres * centres).sum(axis=1)
-            square = np.maximum(square - 2.0 * z @ centres.T, 0.0)
-            # a sum of powers: the terms are within the range of numbers, the nearest one decides
-            terms = -half * np.log1p(square / self.tail)
-            top = terms.max(axis=1)
-            out[i : i + step] = top + np.log(np.exp(terms - top[:, None]).mean(axis=1))
-        return out - np.log(np.diag(self.cholesky)).sum()
-
-
 def _wide(points: np.ndarray, weight: np.ndarray, last: Proposal) -> Proposal:
     """One Student-t with the moments of the weighted points."""
-    centre, cholesky = moments(points, weight, last.centres[0], last.cholesky)
-    return Proposal(centre[None], cholesky)
+    found = last.learnt(points, weight)
+    if points.shape[1] <= BENT_UP_TO:  # kernels follow what a Student-t does not
+        return found
+    return found.skewed(points, weight, last)
 
 
 def _bent(
@@ -192,7 +145,7 @@ def _bent(
     centres = points[_systematic(weight, CENTRES, rng)]
     effective = min(CENTRES, 1.0 / np.sum(weight**2))
     width = reach * (4.0 / (size + 2.0) / effective) ** (1.0 / (size + 4.0))
-    return Proposal(centres, min(width, 1.0) * wide.cholesky)
+    return Proposal(centres, min(width, 1.0) * wide.root)
 
 
 def _moments(points: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -220,31 +173,6 @@ def _weights(log_density: np.ndarray, log_proposed: np.ndarray) -> tuple[np.ndar
     )  # takes log likelihoods, whose inverse weighs
     weight = np.exp(np.asarray(log_weight) - np.max(log_weight))
     return weight / weight.sum(), float(np.asarray(k_hat))
-
-
-def moments(
-    points: np.ndarray, weight: np.ndarray, centre: np.ndarray, cholesky: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean and root of the covariance, nearer the last where few draws carry them.
-
-    In the axes of the last proposal: a few dozen effective draws know means and widths along 26
-    axes, but not their 325 correlations, whose noise would cost half of the next round.
-    """
-    ess = 1.0 / np.sum(weight**2)
-    white = np.linalg.solve(cholesky, (points - centre).T).T
-    mean = weight @ white
-    away = white - mean
-    found = (weight[:, None] * away).T @ away
-    width = _share(ess, OF_WIDTHS)
-    covariance = _share(ess, OF_CORRELATIONS * len(centre)) * found
-    np.fill_diagonal(covariance, width * np.diag(found) + 1.0 - width)
-    middle = _share(ess, OF_MEANS) * mean
-    return centre + cholesky @ middle, cholesky @ np.linalg.cholesky(covariance)
-
-
-def _share(ess: float, half: float) -> float:
-    """What share of a moment is that of draws, and not that of what drew them."""
-    return ess / (ess + half)
 
 
 def _systematic(weight: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -150,6 +150,18 @@ class Bowls(AbstractDensity):
         found = runs.log_likelihood(runs.at(x))
         return found if ends is None else np.concatenate([found, ends], axis=-1)
 
+    def slopes(self, u: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Slope of the log likelihood in what cells own, and Fisher's information.
+
+        ``(sample, cell, own)`` and ``(sample, cell, own, own)``, where cells own ``x``.
+        """
+        found = []
+        for part in self._pieces(len(u)):
+            runs = self.runs(u[part])
+            found.append(runs.slopes(runs.at(x[part])))
+        slope, information = (np.concatenate(y) / self.dispersion for y in zip(*found, strict=True))
+        return slope, information
+
     def precisions(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Prior precisions: of what cells own ``(..., own)``, and of what sizes share.
 
