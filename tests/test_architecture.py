@@ -43,10 +43,10 @@ def test_imports_run_downward():
     ("module", "line", "contract"),
     [
         ("laws/loss.py", "from bayescale.models.priors import SIGMA", "Imports run downward"),
-        ("predict.py", "from bayescale.plan import plan", "Imports run downward"),
+        ("predict/points.py", "from bayescale.plan import plan", "Imports run downward"),
         ("runs/layout.py", "from bayescale.laws import get", "Imports run downward"),
         ("schema.py", "from bayescale.runs import as_runs", "Imports run downward"),
-        ("predict.py", "def late():\n    import jax", "Samplers and compilers"),
+        ("predict/points.py", "def late():\n    import jax", "Samplers and compilers"),
         ("runs/units.py", "import torch", "The package knows neither torch"),
         ("plan.py", "import matplotlib", "Only what draws"),
         ("helpers.py", "x = 1", "helpers"),
