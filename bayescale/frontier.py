@@ -174,7 +174,7 @@ def spending(
 ) -> Spending:
     """A checked `Spending`: the law must have a size and data, and no other free input."""
     fitted = opened(fit)
-    family = fitted.family(family) if fitted.by_family else None
+    family = fitted.asked_family(family)
     inputs = set(fitted.law.inputs)
     others = dict(others or {})
     if not {"N", "T"} <= inputs and not {"N", "flops"} <= inputs:

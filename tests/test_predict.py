@@ -80,6 +80,16 @@ def test_families_are_asked_for_and_differ(two_families):
         bs.predict(fit, at={"N": 1e9, "T": 2e10, "family": "c"})
 
 
+def test_a_family_asked_of_one_law_for_all_is_refused(two_families):
+    fit = bs.fit(bs.LossModel(), two_families, method="fast", draws=250)
+    for ask in (
+        lambda: bs.predict(fit, at={"N": 1e9, "T": 2e10}, family="a"),
+        lambda: bs.plan(fit, budget_flops=1e21, family="a"),
+    ):
+        with pytest.raises(SpecError, match="family='a' was asked for, and this fit has one law"):
+            ask()
+
+
 def test_text_says_interval_and_distance(chinchilla_fit):
     text = bs.predict(chinchilla_fit, at={"N": [1e9], "T": [2e10]}).text
     assert "90 % interval" in text and "inside the data" in text and "a new run" in text

@@ -94,7 +94,7 @@ def habit(
         check_points(name, given[name])
     kept = {k: v for k, v in given.items() if k in names}
     inputs = {k: v for k, v in given.items() if k not in names}
-    seen = fitted.readings(fitted.family(family) if fitted.by_family else None)
+    seen = fitted.readings(fitted.asked_family(family))
     middle = {k: float(np.exp(np.log(seen[k]).mean())) for k in ("N", "T")}
     place = place_of(fitted, family, {**middle, **inputs}, "bs.habit")
     tuned_once = not kept

@@ -154,6 +154,7 @@ class Fitted:
     def family(self, name: str | None) -> str:
         """``name`` checked, or the only family there is."""
         if not self.by_family:
+            self.asked_family(name)
             return self.families[0]
         if name is None or name not in self.families:
             raise SpecError(
@@ -162,6 +163,21 @@ class Fitted:
                 + f"It has: {', '.join(self.families)}."
             )  # fmt: skip
         return name
+
+    def asked_family(self, name: str | None) -> str | None:
+        """``name`` checked; None where the fit does not tell families apart.
+
+        There a name is refused, for the answer would not be that family's own.
+        """
+        if self.by_family:
+            return self.family(name)
+        known = {*self.families, *np.unique(self.runs["family"].values.astype(str))}
+        if name is not None and (len(known - {"all"}) > 1 or name not in known):
+            raise SpecError(
+                f"family={name!r} was asked for, and this fit has one law for all its runs. Leave "
+                "family= out, or fit a model with family='partial' or 'separate'."
+            )
+        return None
 
     def readings(self, family: str | None = None) -> dict[str, np.ndarray]:
         """Fitted readings: inputs of the law and its response, ``(reading,)`` each."""

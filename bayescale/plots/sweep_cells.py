@@ -118,7 +118,7 @@ def sweep(fitted: Fitted, family: str | None = None, *, what: str = "This pictur
         )
     if fitted.by_family and family is None:
         family = _most_read(fitted)
-    family = fitted.family(family) if fitted.by_family else None
+    family = fitted.asked_family(family)
     data = fitted.readings(family)
     inputs = (*fitted.law.inputs, fitted.law.response)
     runs: Any = pd.DataFrame({k: np.asarray(data[k], float) for k in inputs})

@@ -44,6 +44,7 @@ def points_of(
         points[name] = x.copy()
     names = given.get("family", np.array([family]) if family else None)
     if not fitted.by_family:
+        fitted.asked_family(family)
         return points, np.full(size, fitted.families[0], dtype=object)
     names = np.broadcast_to(names, size) if names is not None else np.full(size, None)
     return points, np.array([fitted.family(f) for f in names], dtype=object)

@@ -151,7 +151,7 @@ def place_of(
             f"`{fitted.law.name}` of {', '.join(fitted.law.inputs)}. Fit "
             "bs.HyperparameterModel(...) to runs with batch_size and learning_rate."
         )
-    family = fitted.family(family) if fitted.by_family else None
+    family = fitted.asked_family(family)
     base = surface.loss_law.inputs if surface.loss_law is not None else ()
     given = dict(inputs)
     if "flops" in base and "flops" not in given and {"N", "T"} <= set(given):

@@ -1,0 +1,1 @@
+"""Batch size as time: critical batch sizes from answers that were rounded up."""
