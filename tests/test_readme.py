@@ -44,3 +44,21 @@ def test_the_commands_lead_there_too(sweep, capsys):
         fast = ["--method", "fast"] if words[0] == "fit" else []
         assert main([*words, *fast]) == 0, command
     assert "tokens per parameter" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_the_commands_for_batch_and_rate_lead_to_a_setting(tmp_path, monkeypatch, capsys):
+    runs = bs.datasets.simulate_sweep(
+        "additive", {"E": 1.7, "A": 480.0, "B": 2000.0, "alpha": 0.36, "beta": 0.36},
+        N=[[6e7], [2e8], [6e8]], T=[3e9, 1e10, 3e10], multiples=(0.25, 0.5, 1.0, 2.0, 4.0),
+        random_seed=2,
+    )  # fmt: skip
+    frame = runs[["N", "T", "loss", "batch_size", "learning_rate"]].to_dataframe()
+    frame = frame.rename(columns={"N": "params", "T": "tokens", "loss": "val_loss"})
+    frame.to_csv(tmp_path / "sweep.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    fit, tune = blocks("sh")[0].splitlines()
+    assert main([*shlex.split(fit)[1:], "--method", "fast"]) == 0
+    assert main(shlex.split(tune)[1:]) == 0
+    said = capsys.readouterr()
+    assert "90 %" in said.out + said.err and "batch_size" in said.out
+    assert (tmp_path / "valley.png").stat().st_size > 10_000
