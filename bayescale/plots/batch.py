@@ -158,6 +158,7 @@ def _side_by_side(answers: pd.DataFrame) -> np.ndarray:
 def _together(fitted: Fitted, ci_prob: float, ax: Any) -> Figure:
     """All families on the one curve they share, and their critical batch sizes side by side."""
     names, rest = families_shown(fitted)
+    names = sorted(names, key=lambda name: _place(fitted, name) or 0.0)  # small to large
     figure, axes, ours = style.canvas(ax, 2, size=(5.0, 4.6))
     left, right = axes
     style.dress(left, x="batch size over critical batch size", y="need over least need")
