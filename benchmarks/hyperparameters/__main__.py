@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def main() -> None:
         ("--baselines", {"action": "store_true", "help": "without our model; writes nothing"}),
         ("--model", {"default": "{}", "help": "arguments of HyperparameterModel as JSON, with "
                      "--choosing; the defaults are what is reported"}),
+        ("--processes", {"type": int, "default": 1, "help": "at a time"}),
         ("--sampler", {"default": "nuts", "choices": ("nuts", "fast"), "help": "of our fits"}),
     )  # fmt: skip
     from benchmarks.hyperparameters import study
@@ -51,7 +53,10 @@ def main() -> None:
         for kind in kinds:
             chosen = study.names(kind)
             chosen = chosen[-2:] if options.quick else chosen
-            found[kind] = [one(kind, name, bowls, sampler, settings) for name in chosen]
+            with ThreadPoolExecutor(options.processes) as pool:
+                found[kind] = list(pool.map(
+                    lambda name, kind=kind: one(kind, name, bowls, sampler, settings), chosen
+                ))  # fmt: skip
         laws = {} if options.choosing else case(study.published_laws, bowls=bowls)
     made = tables(found, truth["rows"], laws.get("rows", []))
     if options.choosing:

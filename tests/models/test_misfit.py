@@ -179,6 +179,24 @@ def test_cells_are_one_place_each_in_a_stable_order():
     assert len(cells_of({"N": many}, ("N",), np.zeros(2000, int))[1]) <= 150
 
 
+def test_levels_of_a_few_heavy_tailed_runs_are_at_their_modes():
+    """Steps ten times as long as a reweighting's cycled, and NUTS stood still at the jumps."""
+    rng = np.random.default_rng(4)
+    n, readings, nu, spread = 400, 5, 1.5, 0.02
+    place = np.column_stack([np.linspace(18, 26, n), np.linspace(21, 27, n)])
+    cells = Cells(np.repeat(np.arange(n), readings), np.zeros(n, int), place, ("N", "T"))
+    residual = 0.004 * rng.standard_t(2.0, (1, n * readings))
+    shape = np.array([[nu]])
+    noise = Student(np.full_like(residual, 0.001), shape, student_constant(shape, NUMPY))
+    centre, precision, _ = sites(residual, noise, np.array([[spread]]), cells, NUMPY)
+    level = centre * precision / (precision + spread**-2)  # where likelihood and prior meet
+    z = residual - level[:, cells.of_reading]
+    weight = (nu + 1.0) / (nu * 0.001**2 + z * z)
+    pull = NUMPY.group_sum(weight * z, cells.of_reading, n) - level * spread**-2
+    whole = NUMPY.group_sum(weight, cells.of_reading, n) + spread**-2
+    assert np.abs(pull / whole).max() < 3e-4  # of a noise of 1e-3; it was ten times that
+
+
 def paths(samples: int = 1500, own: float | None = None) -> Paths:
     """Levels drawn from the prior, so that a path anywhere must have the prior's moments."""
     cells = Cells(np.arange(3), np.zeros(3, int), PLACE, ("N", "T"))
