@@ -64,6 +64,7 @@ def test_a_law_of_ones_own_works_at_once_and_is_registered_to_be_opened_later(
     assert bs.predict(back, at={"T": 1e11}).table["median"][0] == here
 
 
+@pytest.mark.filterwarnings("ignore::bayescale.errors.ConvergenceWarning")
 def test_a_law_of_ones_own_may_be_changed_but_takes_no_name_of_ours(chinchilla):
     for formula in ("first", "second"):
         bs.fit(bs.LossModel(own_law(formula)), chinchilla, method="fast", draws=100)

@@ -25,10 +25,11 @@ import numpy as np
 MOST_CELLS = 150  # a Cholesky factor of more would cost more than the residuals
 FINEST = 0.02  # e-folds; cells closer than this are one
 SAME_PLACE = 1e-6  # e-folds within which a point is a cell and has what its runs gave it
-ROUNDS, NEWTON = 6, 8  # of reweighting, and Newton steps before the one that has derivatives
-# Least curvature of a Newton step, as a share of that of reweighting. A step of reweighting doubled
-# still leads uphill, one of ten times its length made jumps of 30 in the log density of five runs.
-SAFE, BENT = 0.5, 0.1
+ROUNDS = 6  # of reweighting
+# Least curvature of each Newton step after it, as a share of that of reweighting. A step of
+# reweighting doubled still leads uphill; ten times its length, from afar, made jumps of 30 in the
+# log density of five runs, but near the mode it arrives where the curvature is small.
+SHARES = (0.5,) * 10 + (0.1,) * 4
 SQRT3 = math.sqrt(3.0)
 
 
@@ -177,9 +178,9 @@ def sites(
         weight = (t + 1.0) / (t * v + z * z)
         total = per_cell(weight)
         level = per_cell(weight * r) / (total + xp.stop_gradient(prior))
-    for _ in range(NEWTON):
-        level = _newton(level, r, t, v, xp.stop_gradient(prior), cells, xp, SAFE)
-    level = _newton(xp.stop_gradient(level), residual, nu, variance, prior, cells, xp, BENT)
+    for share in SHARES:
+        level = _newton(level, r, t, v, xp.stop_gradient(prior), cells, xp, share)
+    level = _newton(xp.stop_gradient(level), residual, nu, variance, prior, cells, xp, SHARES[-1])
     z = residual - xp.take(level, cells.of_reading)
     weight = (nu + 1.0) / (nu * variance + z * z)
     slope = per_cell(weight * z)
