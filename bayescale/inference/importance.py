@@ -8,7 +8,8 @@ the rounds before found, and all rounds are weighted as one mixture (Cornuet et 
 (`tests/statistical/test_calibration.py`).
 
 Where one Student-t does not cover a posterior that is bent, more rounds draw from one about each of
-many draws (West 1993), which follows the bend.
+many draws (West 1993), which follows the bend. In many coordinates these do not cover; there one
+Student-t goes on learning, its skewness too, until no round finds an arm that weighs the rest down.
 
 The k-hat of the Pareto-smoothed weights (Vehtari et al. 2024, 1507.02646) says whether the result
 can be trusted. Above `K_HAT_LIMIT` the caller goes on to NUTS.
@@ -27,9 +28,7 @@ from bayescale.models.density import AbstractDensity
 K_HAT_LIMIT = 0.7
 ROUNDS = 4
 MORE_ROUNDS = 8  # of them where four do not do
-BENT_UP_TO = (
-    16  # coordinates; in more of them kernels do not cover and one Student-t goes on learning
-)
+BENT_UP_TO = 16  # coordinates in which kernels cover a bend
 FEWEST = 0.5  # of the effective draws asked for, with which further rounds are not worth it
 SAFE = 0.5  # k-hat of four rounds above which the bend is looked for where that can be done
 REACH = (3.0, 1.0, 1.5)  # of the kernels, in turn: those that find arms, and those that follow them
@@ -81,6 +80,7 @@ def importance_draws(
     """
     rng = np.random.default_rng(random_seed)
     enough = n if enough is None else min(n, enough)
+    few = density.size <= BENT_UP_TO
     smallest = max(SMALLEST_ROUND, FOR_EACH_COORDINATE * density.size)
     each = max(smallest, effort * OVERSAMPLING * enough // ROUNDS)
     evaluate = many_densities(density)
@@ -88,15 +88,15 @@ def importance_draws(
     points, log_density = np.empty((0, density.size)), np.empty(0)
     likely: list[np.ndarray] = []  # log density of each proposal at every point
     weight, k_hat, now = np.empty(0), np.inf, (np.zeros(density.size), np.ones(density.size))
-    previous = 0.0
+    previous = 0.0  # effective draws of the round before: they fall where an arm is found
     for i in range(ROUNDS + MORE_ROUNDS):
-        if i >= ROUNDS and density.size <= BENT_UP_TO:
+        if i >= ROUNDS and few:
             proposals.append(
                 _bent(points, weight, proposals[ROUNDS - 1], rng, REACH[(i - ROUNDS) % len(REACH)])
             )
         elif i:
             proposals.append(_wide(points, weight, proposals[-1]))
-        if i == 1 and density.size <= BENT_UP_TO:  # arms that Laplace's width does not reach
+        if i == 1 and few:  # arms that Laplace's width does not reach
             proposals[1] = Proposal(proposals[1].centres, FARTHER * proposals[1].root)
         new = proposals[-1].draw(each, rng)
         old = [p.log_density(new) for p in proposals[:-1]]
@@ -107,15 +107,14 @@ def importance_draws(
         weight, k_hat = _weights(log_density, np.logaddexp.reduce(likely))
         effective = 1.0 / np.sum(weight**2)
         before, now = now, _moments(points, weight)
-        if i == ROUNDS - 1 and density.size <= BENT_UP_TO and k_hat > SAFE:
+        if i == ROUNDS - 1 and few and k_hat > SAFE:
             continue
-        few = density.size <= BENT_UP_TO
         asked = enough * (FEWEST if few and i >= ROUNDS - 1 else 1.0)
         settled = (i < ROUNDS or _settled(before, now)) if few else effective >= previous
         previous = effective
         if k_hat <= K_HAT_LIMIT and effective >= asked and settled:
             break
-    if len(proposals) > ROUNDS and density.size <= BENT_UP_TO:
+    if len(proposals) > ROUNDS and few:
         # kernels stand on points that have been weighed, which weighs these down: fresh points
         last = [proposals[ROUNDS - 1], *proposals[-len(REACH) :]]
         points = np.concatenate([p.draw(each, rng) for p in last])
@@ -168,9 +167,8 @@ def _weights(log_density: np.ndarray, log_proposed: np.ndarray) -> tuple[np.ndar
     log_ratio = log_density - log_proposed
     finite = np.isfinite(log_ratio)
     log_ratio = np.where(finite, log_ratio, log_ratio[finite].min(initial=0.0))  # worth nothing
-    log_weight, k_hat = array_stats.psislw(
-        -log_ratio
-    )  # takes log likelihoods, whose inverse weighs
+    # it takes log likelihoods, whose inverse weighs
+    log_weight, k_hat = array_stats.psislw(-log_ratio)
     weight = np.exp(np.asarray(log_weight) - np.max(log_weight))
     return weight / weight.sum(), float(np.asarray(k_hat))
 

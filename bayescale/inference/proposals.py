@@ -8,8 +8,8 @@ and Pewsey 2009, Biometrika 96:761) until its third moment is that of the draws.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -39,10 +39,11 @@ class Proposal:
     centres: np.ndarray
     root: np.ndarray
     skewness: np.ndarray | None = None
-    log_volume: float = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "log_volume", float(np.linalg.slogdet(self.root)[1]))
+    @cached_property
+    def log_volume(self) -> float:
+        """Log of the determinant of the root."""
+        return float(np.linalg.slogdet(self.root)[1])
 
     @property
     def tail(self) -> float:
@@ -89,7 +90,7 @@ class Proposal:
         stretch = 0.5 * np.log((1.0 + bent * bent) / (1.0 + plain * plain)) - np.log(scale)
         return -half * np.log1p((plain * plain).sum(axis=1) / self.tail) - stretch.sum(axis=1)
 
-    @property
+    @cached_property
     def _bends(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Argument, middle and scale of the bend of each axis, ``(coordinate,)`` each."""
         assert self.skewness is not None

@@ -35,8 +35,8 @@ POOLED_POWERS = (
 INDEPENDENT = Noise(shared="none")
 FEWEST_CELLS = 4  # with fewer places a smooth misfit is the law's own constants
 FEWEST_SIZES = 3  # with fewer, what a size has of its own is the power law
-# Runs from which on a cell says where its own bottom lies: with six, importance draws of the bowls
-# failed in four tables of six (docs/log.md). Chosen.
+# Runs from which on a cell says where its own bottom lies: with six, cells of one to five are in
+# the table too, whose parabolas are not to be trusted (docs/log.md). Chosen.
 RUNS_OF_A_BOWL = 8
 
 
