@@ -14,13 +14,14 @@ on 2 of 100, with a median k-hat of 0.36 (`benchmarks.hyperparameters.simulated`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bayescale.inference.mode import Mode
 from bayescale.inference.scoring import of_prior
+from bayescale.models.bowl_cells import OfCells, Readings
 from bayescale.models.bowls import Bowls
 from bayescale.models.density import AbstractDensity
 
@@ -91,6 +92,10 @@ class MixedModel:
         # the inverse of a lower root, transposed, is a root of the inverse
         return mean, np.swapaxes(np.linalg.inv(np.linalg.cholesky(precision)), -1, -2)
 
+    def offsets(self, at: np.ndarray) -> np.ndarray:
+        """E-folds ``(sample, cell, offset)`` by the laws' coordinates, ``(sample, law)``."""
+        return np.einsum("col,sl->sco", self.slope, at)
+
     @property
     def _starts(self) -> np.ndarray:
         return np.flatnonzero(np.r_[True, np.diff(self.size_of) > 0])
@@ -119,13 +124,18 @@ class FollowingLaws(AbstractDensity):
 
     def log_density(self, u: Any, xp: Any | None = None) -> Any:
         """``(...)``."""
-        shape, widening = self._mapped(np.atleast_2d(u))
-        out = self.bowls.log_density(shape) + widening
+        shape, widening, asked = self._mapped(np.atleast_2d(u))
+        out = self.bowls.log_density_from(shape, asked) + widening
         return out if np.ndim(u) == 2 else out[0]
 
     def of_bowls(self, u: np.ndarray) -> np.ndarray:
         """The same points in the coordinates of the bowls, ``(sample, coordinate)``."""
         return self._mapped(u)[0]
+
+    def with_cells(self, u: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, OfCells]:
+        """These, and what each cell has of its own there."""
+        shape, _, asked = self._mapped(u)
+        return shape, self.bowls.of_cells(shape, rng, asked)
 
     def mode(self, found: Mode) -> Mode:
         """A mode of the bowls with its covariance in these coordinates, to first order."""
@@ -141,31 +151,43 @@ class FollowingLaws(AbstractDensity):
 
     def moments(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and root of the covariance of the laws' coordinates given the others of ``u``."""
+        return self._given(*self._asked(u))
+
+    def _asked(self, u: np.ndarray) -> tuple[np.ndarray, Readings]:
+        """Where in the coordinates of the bowls the readings are asked, and what they say."""
         shape, moving = u.copy(), self.laws.moving
         away = np.delete(u - self.centre, moving, axis=1)
         shape[:, moving] = self.centre[moving] + away @ self.along.T
-        own, shared = self.bowls.precisions(shape)
-        return self.laws.moments(self._asked(shape), 1.0 / own[:, 1:], 1.0 / shared)
+        return shape, self.bowls.readings(shape)
 
-    def _asked(self, shape: np.ndarray) -> Optima:
+    def _given(self, shape: np.ndarray, asked: Readings) -> tuple[np.ndarray, np.ndarray]:
+        own, shared = self.bowls.precisions(shape)
+        optima = self._optima(shape[:, self.laws.moving], asked)
+        return self.laws.moments(optima, 1.0 / own[:, 1:], 1.0 / shared)
+
+    def _optima(self, at: np.ndarray, asked: Readings) -> Optima:
         """What the readings say about the optima, about the best numbers of the cells."""
-        near, at = self.bowls.near, shape[:, self.laws.moving]
-        assert near is not None
-        own = near(shape)
-        gradient, information = self.bowls.slopes(shape, own)
+        information = asked.information
         across = information[..., 1:, 0] / information[..., 0, :1]  # the level follows
-        gradient = gradient[..., 1:] - across * gradient[..., :1]
+        gradient = asked.slope[..., 1:] - across * asked.slope[..., :1]
         information = information[..., 1:, 1:] - across[..., None] * information[..., None, 0, 1:]
-        optimum = np.einsum("col,sl->sco", self.laws.slope, at) + own[..., 1:]
+        optimum = self.laws.offsets(at) + asked.x[..., 1:]
         return Optima(information, (information @ optimum[..., None])[..., 0] + gradient)
 
-    def _mapped(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates of the bowls, and the log volume they take up."""
+    def _mapped(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, Readings]:
+        """Coordinates of the bowls, the log volume they take up, and the readings about there.
+
+        Readings know where optima lie and not what a law or a cell has of it: where the law moves
+        and cells' offsets the other way, they say the same.
+        """
         moving = self.laws.moving
-        mean, root = self.moments(u)
-        shape = u.copy()
-        shape[:, moving] = mean + (root @ u[:, moving, None])[..., 0]
-        return shape, np.log(np.diagonal(root, axis1=-2, axis2=-1)).sum(axis=-1)
+        shape, asked = self._asked(u)
+        mean, root = self._given(shape, asked)
+        at, x = mean + (root @ u[:, moving, None])[..., 0], asked.x.copy()
+        x[..., 1:] += self.laws.offsets(shape[:, moving] - at)
+        shape[:, moving] = at
+        volume = np.log(np.diagonal(root, axis1=-2, axis2=-1)).sum(axis=-1)
+        return shape, volume, replace(asked, x=x)
 
 
 def with_following_laws(bowls: Bowls, mode: Mode) -> tuple[FollowingLaws, Mode]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from bayescale.inference.dispersion import clusters, design_effect
 from bayescale.inference.mode import SMALLEST_PRECISION, Mode, flat_held_covariance
-from bayescale.models.bowls import Bowls, Near
+from bayescale.models.bowl_cells import Near
+from bayescale.models.bowls import Bowls
 from bayescale.models.density import AbstractDensity
 
 STEPS, ENOUGH = 60, 0.01  # at most; expected gain in log density at which scoring ends

@@ -84,8 +84,8 @@ def first_part(
     weighted = importance_draws(straight, mode, n, random_seed=random_seed, enough=enough)
     rng = np.random.default_rng([random_seed, 3])
     points, index = np.unique(weighted.u, axis=0, return_inverse=True)  # many come several times
-    shapes, index = straight.of_bowls(points), index.reshape(-1)
-    weighted, cells = replace(weighted, u=shapes[index]), bowls.of_cells(shapes, rng)[index]
+    (shapes, cells), index = straight.with_cells(points, rng), index.reshape(-1)
+    weighted, cells = replace(weighted, u=shapes[index]), cells[index]
     return FirstPart(bowls, weighted, bottoms_of(weighted.u, cells, rng))
 
 

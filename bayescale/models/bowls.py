@@ -20,71 +20,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayescale.models.arrays import arrays
+from bayescale.models.bowl_cells import Near, OfCells, Readings, Scored
 from bayescale.models.bowl_runs import Places, Runs, State, places_of
 from bayescale.models.bowl_sizes import Sizes
 from bayescale.models.density import AbstractDensity
 from bayescale.models.surface_density import SurfaceDensity
 
 WIDE = 0.5  # prior sd of a level about the best run of its cell, log loss: says nothing
-ROUNDS, ROUNDS_NEAR, ROUNDS_FAR = (
-    7,
-    1,
-    4,
-)  # of scoring from the best run of each cell, and from the mode
+# Of scoring: from the best run of each cell, from the line about the mode, and on from there.
+ROUNDS, ROUNDS_NEAR, ROUNDS_FAR = 7, 1, 3
 UNSURE = 0.5  # of log density of one cell: beyond, more rounds; a parabola is not trusted with it
 MOST_RATIO = 0.7  # log of seen over expected curvature along one axis; chosen
 FARTHEST_STEP = 0.3  # e-folds of one step of an offset
 IN_CACHE = 30_000  # readings x draws at once
-
-
-@dataclass(frozen=True)
-class OfCells:
-    """What each cell has of its own given the shape: level first, then offsets; nearly normal.
-
-    Attributes
-    ----------
-    mean : ndarray, (sample, cell, own)
-        Log loss at the bottom, then e-folds of each scattered hyperparameter; given ``of_sizes``.
-    covariance : ndarray, (sample, cell, own, own)
-    of_sizes : ndarray, (sample, size, own - 1)
-        Offsets that cells of one size share.
-    """
-
-    mean: np.ndarray
-    covariance: np.ndarray
-    of_sizes: np.ndarray
-
-    def __getitem__(self, index: np.ndarray) -> OfCells:
-        """The same at some of the samples."""
-        return OfCells(self.mean[index], self.covariance[index], self.of_sizes[index])
-
-    def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """One draw for each sample, ``(sample, cell, own)``."""
-        root = np.linalg.cholesky(self.covariance)
-        return self.mean + (root @ rng.standard_normal(self.mean.shape)[..., None])[..., 0]
-
-
-@dataclass(frozen=True)
-class Near:
-    """What cells own as a linear function of the shape, about its mode: where scoring begins.
-
-    Attributes
-    ----------
-    u : ndarray, (coordinate,)
-    own : ndarray, (cell, own)
-        At ``u``.
-    slope : ndarray, (cell, own, coordinate)
-    """
-
-    u: np.ndarray
-    own: np.ndarray
-    slope: np.ndarray
-
-    def __call__(self, u: np.ndarray) -> np.ndarray:
-        """``(sample, cell, own)``."""
-        flat = self.slope.reshape(-1, len(self.u))
-        out = self.own.reshape(-1) + (u - self.u) @ flat.T
-        return out.reshape(len(u), *self.own.shape)
 
 
 @dataclass(frozen=True)
@@ -114,21 +62,25 @@ class Bowls(AbstractDensity):
 
     def log_density(self, u: Any, xp: Any | None = None) -> Any:
         """Log prior of the shape plus log likelihood of every run, ``(...)``."""
-        flat = np.atleast_2d(u)
-        out = np.empty(len(flat))
-        for part in self._pieces(len(flat)):
-            total, _, short = self._scored(flat[part])
-            if self.near is not None and (lost := short > UNSURE).any():
-                total[lost] = self._scored(flat[part][lost], rounds=ROUNDS_FAR)[0]
-            out[part] = self.log_prior(flat[part], np) + total
+        out = self.log_density_from(np.atleast_2d(u))
         return out if np.ndim(u) == 2 else out[0]
 
-    def of_cells(self, u: np.ndarray, rng: np.random.Generator | None = None) -> OfCells:
+    def log_density_from(self, u: np.ndarray, begun: Readings | None = None) -> np.ndarray:
+        """The same, ``(sample,)``, scored on from where the readings have been asked already."""
+        total = [self._scored(u[p], begun and begun[p]).total for p in self._pieces(len(u))]
+        return self.log_prior(u, np) + np.concatenate(total)
+
+    def of_cells(
+        self,
+        u: np.ndarray,
+        rng: np.random.Generator | None = None,
+        begun: Readings | None = None,
+    ) -> OfCells:
         """What each cell has of its own, given draws of the shape, ``(sample, coordinate)``.
 
         What sizes share is drawn, or without ``rng`` at its mode.
         """
-        parts = [self._scored(u[p], rng)[1] for p in self._pieces(len(u))]
+        parts = [self._drawn(u[p], rng, begun and begun[p]) for p in self._pieces(len(u))]
         return OfCells(
             np.concatenate([p.mean for p in parts]),
             np.concatenate([p.covariance for p in parts]),
@@ -150,17 +102,18 @@ class Bowls(AbstractDensity):
         found = runs.log_likelihood(runs.at(x))
         return found if ends is None else np.concatenate([found, ends], axis=-1)
 
-    def slopes(self, u: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Slope of the log likelihood in what cells own, and Fisher's information.
-
-        ``(sample, cell, own)`` and ``(sample, cell, own, own)``, where cells own ``x``.
-        """
-        found = []
-        for part in self._pieces(len(u)):
-            runs = self.runs(u[part])
-            found.append(runs.slopes(runs.at(x[part])))
-        slope, information = (np.concatenate(y) / self.dispersion for y in zip(*found, strict=True))
-        return slope, information
+    def readings(self, u: np.ndarray, x: np.ndarray | None = None) -> Readings:
+        """What the readings say where cells own ``x``, or where scoring begins."""
+        x = self._begin(u) if x is None else x
+        parts = []
+        for p in self._pieces(len(u)):
+            runs = self.runs(u[p])
+            parts.append(self._asked(runs, runs.at(x[p]), x[p]))
+        return Readings(
+            x,
+            np.concatenate([p.slope for p in parts]),
+            np.concatenate([p.information for p in parts]),
+        )
 
     def precisions(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Prior precisions: of what cells own ``(..., own)``, and of what sizes share.
@@ -180,55 +133,77 @@ class Bowls(AbstractDensity):
         step = max(1, IN_CACHE // len(self.table.response))
         return (slice(i, i + step) for i in range(0, n, step))
 
-    def _scored(
-        self, u: np.ndarray, rng: np.random.Generator | None = None, rounds: int = ROUNDS_NEAR
-    ) -> tuple[np.ndarray, OfCells, np.ndarray]:
-        """Log likelihood with the cells' own numbers integrated out ``(sample,)``, and these.
+    def _begin(self, u: np.ndarray) -> np.ndarray:
+        if self.near is not None:
+            return self.near(u)
+        return np.broadcast_to(self.start, (len(u), *self.start.shape)).copy()
 
-        The last is how much of it is the parabola's, where scoring stopped short, at most a cell.
-        """
-        runs = self.runs(u)
-        own, shared = (p[:, None, :] for p in self.precisions(u))
-        sizes = Sizes(self.size_of, own[..., 1:], shared)
-        if self.near is None:
-            rounds, x = ROUNDS, np.broadcast_to(self.start, (len(u), *self.start.shape)).copy()
-        else:
-            x = self.near(u)
-        for _ in range(rounds):
-            step = self._step(runs, own, sizes, x).cells
+    def _asked(self, runs: Runs, now: State, x: np.ndarray) -> Readings:
+        slope, information = runs.slopes(now)
+        return Readings(x, slope / self.dispersion, information / self.dispersion)
+
+    def _drawn(
+        self, u: np.ndarray, rng: np.random.Generator | None, begun: Readings | None
+    ) -> OfCells:
+        """What cells own, with what sizes share drawn."""
+        found = self._scored(u, begun)
+        mean, common = self._sizes(u).drawn(
+            found.mode, found.common, found.curvature, found.precision, rng
+        )
+        return OfCells(mean, np.linalg.inv(found.precision), common)
+
+    def _scored(self, u: np.ndarray, begun: Readings | None = None) -> Scored:
+        """The cells at their mode; more rounds where the first leave too much to a parabola."""
+        found = self._after(u, ROUNDS if self.near is None else ROUNDS_NEAR, begun)
+        if self.near is not None and (lost := found.short > UNSURE).any():
+            found.put(lost, self._after(u[lost], ROUNDS_FAR, found.last[lost]))
+        return found
+
+    def _after(self, u: np.ndarray, rounds: int, begun: Readings | None) -> Scored:
+        """The cells after some rounds of scoring, and a parabola for the rest of the way."""
+        runs, sizes = self.runs(u), self._sizes(u)
+        own = self.precisions(u)[0][:, None, :]
+        x = self._begin(u) if begun is None else begun.x
+        for i in range(rounds):
+            here = begun if begun is not None and i == 0 else self._asked(runs, runs.at(x), x)
+            step = self._step(here, own, sizes).cells
             step[..., 1:] = np.clip(step[..., 1:], -FARTHEST_STEP, FARTHEST_STEP)
             x = x + step
-        last = self._step(runs, own, sizes, x)
-        out = runs.by_cell(runs.log_likelihood(last.now)) / self.dispersion
+        now = runs.at(x)
+        last = self._step(self._asked(runs, now, x), own, sizes)
+        out = runs.by_cell(runs.log_likelihood(now)) / self.dispersion
         out = out + 0.5 * (np.log(own) - own * last.away * last.away).sum(axis=-1)
-        # scoring stops a little short of the mode; the rest of the way is a parabola's
         short = 0.5 * (last.slope * last.cells).sum(axis=-1)
         out = out + np.minimum(short, UNSURE)
-        seen = runs.curvature_seen(last.now) / self.dispersion + own[..., None] * np.eye(
-            own.shape[-1]
-        )
+        seen = runs.curvature_seen(now) / self.dispersion + own[..., None] * np.eye(own.shape[-1])
         det = np.linalg.slogdet(last.precision)[1] + _log_ratio(seen, last.precision)
         total = (out - 0.5 * det).sum(axis=-1)
         total = total + sizes.height(last.common, last.sizes, last.curvature, last.away[..., 1:])
         if (ends := runs.ends()) is not None:
             total = total + ends.sum(axis=-1)
-        x, common = sizes.drawn(
-            x + last.cells, last.common + last.sizes, last.curvature, last.precision, rng
+        return Scored(
+            total,
+            x + last.cells,
+            last.precision,
+            last.common + last.sizes,
+            last.curvature,
+            short.max(axis=-1),
+            last.readings,
         )
-        own_of = OfCells(x, np.linalg.inv(last.precision), common)
-        return total, own_of, short.max(axis=-1)
 
-    def _step(self, runs: Runs, own: np.ndarray, sizes: Sizes, x: np.ndarray) -> _Step:
-        """One step of scoring from where cells own ``x``, sizes at their best given that."""
-        common = sizes.given(x[..., 1:])
-        now = runs.at(x)
-        slope, information = (y / self.dispersion for y in runs.slopes(now))
-        precision = information + own[..., None] * np.eye(own.shape[-1])
-        away = x - self.start
+    def _sizes(self, u: np.ndarray) -> Sizes:
+        own, shared = (p[:, None, :] for p in self.precisions(u))
+        return Sizes(self.size_of, own[..., 1:], shared)
+
+    def _step(self, here: Readings, own: np.ndarray, sizes: Sizes) -> _Step:
+        """One step of scoring, sizes at their best given where the cells are."""
+        common = sizes.given(here.x[..., 1:])
+        precision = here.information + own[..., None] * np.eye(own.shape[-1])
+        away = here.x - self.start
         away[..., 1:] -= sizes.at_cells(common)
-        slope = slope - own * away
+        slope = here.slope - own * away
         cells, move, curvature = sizes.step(precision, slope, away[..., 1:], common)
-        return _Step(now, common, precision, slope, away, cells, move, curvature)
+        return _Step(here, common, precision, slope, away, cells, move, curvature)
 
     @property
     def size_of(self) -> np.ndarray:
@@ -254,7 +229,7 @@ class Bowls(AbstractDensity):
 class _Step:
     """A step of scoring and what it was made from."""
 
-    now: State
+    readings: Readings
     common: np.ndarray  # offsets of sizes, (sample, size, offset)
     precision: np.ndarray  # of cells, expected, (sample, cell, own, own)
     slope: np.ndarray  # of cells, prior included, (sample, cell, own)
