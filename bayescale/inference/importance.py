@@ -36,7 +36,7 @@ SETTLED = 0.05  # sd by which moments may still move from round to round
 FARTHER = 2.0  # times the width of the second round
 CENTRES = 300  # of the mixture that follows a bend
 OVERSAMPLING = 3  # evaluations for each draw returned, all rounds together
-SMALLEST_ROUND, FOR_EACH_COORDINATE = 250, 40  # moments of fewer would mislead the next round
+SMALLEST_ROUND, FOR_EACH_COORDINATE = 250, 25  # moments of fewer would mislead the next round
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ off their law.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -82,6 +83,11 @@ class Readings:
         """The same at some of the samples."""
         return Readings(self.x[index], self.slope[index], self.information[index])
 
+    @classmethod
+    def joined(cls, parts: Sequence[Readings]) -> Readings:
+        """Of all samples, from pieces of them."""
+        return cls(*(np.concatenate(x) for x in zip(*map(_arrays, parts), strict=True)))
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -111,8 +117,18 @@ class Scored:
     short: np.ndarray
     last: Readings
 
+    @classmethod
+    def joined(cls, parts: Sequence[Scored]) -> Scored:
+        """Of all samples, from pieces of them."""
+        arrays = (np.concatenate(x) for x in zip(*map(_arrays, parts), strict=True))
+        return cls(*arrays, last=Readings.joined([p.last for p in parts]))
+
     def put(self, where: np.ndarray, other: Scored) -> None:
         """Take over what was found of some samples, ``where`` ``(sample,)`` of bool."""
-        for field in fields(self):
-            if field.name != "last":
-                getattr(self, field.name)[where] = getattr(other, field.name)
+        for mine, new in zip(_arrays(self), _arrays(other), strict=True):
+            mine[where] = new
+
+
+def _arrays(of: Readings | Scored) -> list[np.ndarray]:
+    values = (getattr(of, field.name) for field in fields(of))
+    return [x for x in values if isinstance(x, np.ndarray)]

@@ -67,8 +67,7 @@ class Bowls(AbstractDensity):
 
     def log_density_from(self, u: np.ndarray, begun: Readings | None = None) -> np.ndarray:
         """The same, ``(sample,)``, scored on from where the readings have been asked already."""
-        total = [self._scored(u[p], begun and begun[p]).total for p in self._pieces(len(u))]
-        return self.log_prior(u, np) + np.concatenate(total)
+        return self.log_prior(u, np) + self._scored(u, begun).total
 
     def of_cells(
         self,
@@ -80,12 +79,11 @@ class Bowls(AbstractDensity):
 
         What sizes share is drawn, or without ``rng`` at its mode.
         """
-        parts = [self._drawn(u[p], rng, begun and begun[p]) for p in self._pieces(len(u))]
-        return OfCells(
-            np.concatenate([p.mean for p in parts]),
-            np.concatenate([p.covariance for p in parts]),
-            np.concatenate([p.of_sizes for p in parts]),
+        found = self._scored(u, begun)
+        mean, common = self._sizes(u).drawn(
+            found.mode, found.common, found.curvature, found.precision, rng
         )
+        return OfCells(mean, np.linalg.inv(found.precision), common)
 
     def runs(self, u: np.ndarray) -> Runs:
         """The runs under draws of the shape, ``(sample, coordinate)``."""
@@ -109,11 +107,7 @@ class Bowls(AbstractDensity):
         for p in self._pieces(len(u)):
             runs = self.runs(u[p])
             parts.append(self._asked(runs, runs.at(x[p]), x[p]))
-        return Readings(
-            x,
-            np.concatenate([p.slope for p in parts]),
-            np.concatenate([p.information for p in parts]),
-        )
+        return Readings.joined(parts)
 
     def precisions(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Prior precisions: of what cells own ``(..., own)``, and of what sizes share.
@@ -142,16 +136,6 @@ class Bowls(AbstractDensity):
         slope, information = runs.slopes(now)
         return Readings(x, slope / self.dispersion, information / self.dispersion)
 
-    def _drawn(
-        self, u: np.ndarray, rng: np.random.Generator | None, begun: Readings | None
-    ) -> OfCells:
-        """What cells own, with what sizes share drawn."""
-        found = self._scored(u, begun)
-        mean, common = self._sizes(u).drawn(
-            found.mode, found.common, found.curvature, found.precision, rng
-        )
-        return OfCells(mean, np.linalg.inv(found.precision), common)
-
     def _scored(self, u: np.ndarray, begun: Readings | None = None) -> Scored:
         """The cells at their mode; more rounds where the first leave too much to a parabola."""
         found = self._after(u, ROUNDS if self.near is None else ROUNDS_NEAR, begun)
@@ -160,6 +144,10 @@ class Bowls(AbstractDensity):
         return found
 
     def _after(self, u: np.ndarray, rounds: int, begun: Readings | None) -> Scored:
+        pieces = self._pieces(len(u))
+        return Scored.joined([self._piece(u[p], rounds, begun and begun[p]) for p in pieces])
+
+    def _piece(self, u: np.ndarray, rounds: int, begun: Readings | None) -> Scored:
         """The cells after some rounds of scoring, and a parabola for the rest of the way."""
         runs, sizes = self.runs(u), self._sizes(u)
         own = self.precisions(u)[0][:, None, :]
