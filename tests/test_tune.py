@@ -401,7 +401,7 @@ def test_a_further_hyperparameter_is_tuned_by_name():
     assert tuning.recommended["batch_size"] == pytest.approx(BATCH, rel=1e-3)
     off = price(np.log(2), 0.004, 1.0, 1.0, 0.5)
     assert tuning.costs["cost"]["weight_decay x 2"] == pytest.approx(off, rel=1e-3)
-    assert "weight_decay" in tuning.text and "weight_decay" in tuning.data.dims
+    assert "weight decay" in tuning.text and "weight_decay" in tuning.data.dims
 
 
 def test_text_of_a_known_surface(known):

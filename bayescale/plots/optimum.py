@@ -57,7 +57,8 @@ def optimum_numbers(
         ``median``, ``lower``, ``upper``, ``lower_50``, ``upper_50`` of the best value, with all
         other hyperparameters at their best; attributes ``against`` and ``level_of``.
     cells : DataFrame
-        `own_optima` of the cells: what the cell's own runs say.
+        `own_optima` of the cells: what the cell's own runs say. Of the cells, as of the curves,
+        that have the setting of the switches that most runs have.
     published : DataFrame
         ``study``, ``x``, ``value``: advice of studies that can be followed as printed, at the
         middle level.
@@ -74,8 +75,7 @@ def optimum_numbers(
     at: dict[str, Any] = {against: np.tile(x, len(levels))[None]}
     if level_of:
         at[level_of] = np.repeat(np.asarray(levels, float), POINTS)[None]
-    for switch in found.surface.switches:
-        at[switch] = np.full((1, 1), float(found.cells[switch].to_numpy().mean() >= 0.5))
+    at |= {switch: np.full((1, 1), value) for switch, value in found.setting.items()}
     whole = found.family if fitted.by_family else None
     draws = best_hyperparameters(fitted, at, whole)[hyperparameter]
     draws = draws.reshape(len(draws), len(levels), POINTS)
@@ -85,7 +85,8 @@ def optimum_numbers(
     curves = curves.assign_coords(x=x, level=np.asarray(levels, float))
     curves = curves.assign_attrs(against=against, level_of=level_of, hyperparameter=hyperparameter)
     own: Any = own_optima(found, ci_prob)
-    own = own[own["hyperparameter"] == hyperparameter] if len(own) else own
+    for column, value in {"hyperparameter": hyperparameter, **found.setting}.items():
+        own = own[own[column] == value] if len(own) else own
     middle = float(levels[len(levels) // 2])
     return curves, own, _published(hyperparameter, {against: x, level_of: middle})
 
@@ -227,8 +228,12 @@ def _title(fitted: Fitted, found: Sweep, ci_prob: float) -> str:
         short, powers = SHORT.get(name, name), []
         for s in found.surface.scales:
             draws = fitted.draws(f"{short}_{s}", family)
+            for switch in (k for k, on in found.setting.items() if on):
+                if f"{switch}_{short}_{s}" in found.surface.law.parameters:
+                    draws = draws + fitted.draws(f"{switch}_{short}_{s}", family)
             low, high = interval(draws, ci_prob)
             powers.append(f"${s}^{{\\,{np.median(draws):.2f}\\,[{low:.2f}, {high:.2f}]}}$")
-        symbol = {BATCH: "$B^*$", RATE: r"$\eta^*$"}.get(name, name)
+        symbol = {BATCH: "$B^*$", RATE: r"$\eta^*$"}.get(name, name.replace("_", " "))
         parts.append(rf"{symbol} $\propto$ {' '.join(powers)}")
-    return ";   ".join(parts) + f"\n{len(found.runs):,} runs in {len(found.cells)} cells"
+    drawn = "".join(f"; drawn with {k} {v:.0f}" for k, v in found.setting.items())
+    return ";   ".join(parts) + f"\n{len(found.runs):,} runs in {len(found.cells)} cells{drawn}"

@@ -1,8 +1,8 @@
 """The cells of a sweep, for its pictures: their runs, the surface there, and their own optima.
 
-A *cell* is one (N, T) with runs at several batch sizes and learning rates. What a picture shows of
-the data beside the law is what each cell says by itself: its runs, and where its own bottom lies
-given how steep the fitted bowls are.
+A *cell* is one (N, T), under one setting of each switch, with runs at several batch sizes and
+learning rates. What a picture shows of the data beside the law is what each cell says by itself:
+its runs, and where its own bottom lies given how steep the fitted bowls are.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Sweep:
         One row a run: ``cell``, inputs of the surface, the response.
     cells : DataFrame
         One row a cell: its place (``N``, ``T``, those that the loss law has), ``runs``, and
-        the value that its runs have of each switch, ``switch`` being the most frequent.
+        the value of each switch.
     """
 
     fitted: Fitted
@@ -63,7 +63,14 @@ class Sweep:
     def name(self, cell: int) -> str:
         """A cell as a title: ``N = 215 M, T = 20.0 B``."""
         row: Any = self.cells.loc[cell]
-        return ", ".join(f"{k} = {si(row[k])}" for k in self.surface.scales) or "all runs"
+        told = [f"{k} = {si(row[k])}" for k in self.surface.scales]
+        told += [f"{k} {row[k]:.0f}" for k in self.surface.switches]
+        return ", ".join(told) or "all runs"
+
+    @property
+    def setting(self) -> dict[str, float]:
+        """The value of each switch that most runs have."""
+        return {k: float(np.mean(self.runs[k]) >= 0.5) for k in self.surface.switches}
 
     def of(self, cell: int) -> pd.DataFrame:
         """The runs of a cell."""
@@ -122,13 +129,13 @@ def sweep(fitted: Fitted, family: str | None = None, *, what: str = "This pictur
     data = fitted.readings(family)
     inputs = (*fitted.law.inputs, fitted.law.response)
     runs: Any = pd.DataFrame({k: np.asarray(data[k], float) for k in inputs})
+    on = runs[list(surface.switches)].to_numpy(int)
+    setting = on @ (1 << np.arange(on.shape[1], dtype=int))
     if surface.scales:
-        order, found = cells_of(
-            {k: runs[k].to_numpy() for k in inputs}, surface.scales, np.zeros(len(runs), int)
-        )
+        order, found = cells_of({k: runs[k].to_numpy() for k in inputs}, surface.scales, setting)
         runs = runs.iloc[order].reset_index(drop=True).assign(cell=found.of_reading)
     else:
-        runs = runs.assign(cell=0)
+        runs = runs.assign(cell=np.unique(setting, return_inverse=True)[1])
     base = surface.loss_law.inputs if surface.loss_law is not None else ()
     groups = runs.groupby("cell")
     cells = pd.DataFrame({"runs": groups.size()})
@@ -137,7 +144,7 @@ def sweep(fitted: Fitted, family: str | None = None, *, what: str = "This pictur
         # one value exactly where all runs have it, so that the cell is recognised as itself
         cells[name] = np.where(groups[name].nunique() == 1, groups[name].first(), cells[name])
     for name in surface.switches:
-        cells[name] = (groups[name].mean() >= 0.5).astype(float)
+        cells[name] = groups[name].first()
     return Sweep(thinned(fitted), family, runs, cells)
 
 
@@ -158,7 +165,10 @@ def chosen(found: Sweep, cells: Sequence[Any] | None, against: str, most: int = 
     able = [c for c in every if len(np.unique(found.of(c)[against])) >= 3] or every
     if len(able) <= most or not axes:
         return able[:most]
-    at = np.log(found.cells.loc[able, axes].to_numpy(float))
+    at = np.column_stack([
+        np.log(found.cells.loc[able, axes].to_numpy(float)),
+        found.cells.loc[able, list(found.surface.switches)].to_numpy(float),
+    ])  # fmt: skip
     at = (at - at.mean(axis=0)) / np.maximum(at.std(axis=0), 1e-9)
     taken = [int(at.sum(axis=1).argmax())]  # the largest first: what a forecast starts from
     while len(taken) < most:

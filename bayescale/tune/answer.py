@@ -116,7 +116,7 @@ class Tuning(Answer):
     def optimum_text(self, name: str) -> str:
         """Where the best value of a hyperparameter lies, as far as the data say."""
         bracket, x = self.brackets[name], self.draws[name].values
-        word, p = WORDS.get(name, name), percent(self.ci_prob)
+        word, p = _word(name), percent(self.ci_prob)
         low, high = said(x, bracket.kind, self.ci_prob)
         one = percent(1.0 - (1.0 - self.ci_prob) / 2)
         tried, cell = [value_text(name, v) for v in bracket.tried], _cell_text(bracket)
@@ -148,7 +148,7 @@ class Tuning(Answer):
         parts = []
         for name in self.place.free:
             ends = self.ranges.loc[(name, share)]
-            some = f"any {WORDS.get(name, name)} {_span(name, ends['low'], ends['high'])}"
+            some = f"any {_word(name)} {_span(name, ends['low'], ends['high'])}"
             if name == BATCH and RATE in self.place.free:
                 some += " with the rate that it wants"
             elif name == RATE and BATCH in self.place.free:
@@ -162,7 +162,7 @@ class Tuning(Answer):
         held = {k: v for k, v in self.place.held.items()}
         units = {"N": " parameters", "T": " tokens"}
         told = [f"{k} = {si(v)}{units.get(k, '')}" for k, v in place.items()]
-        told += [f"{WORDS.get(k, k)} {value_text(k, v)}" for k, v in held.items()]
+        told += [f"{_word(k)} {value_text(k, v)}" for k, v in held.items()]
         return f"At {', '.join(told)}:" if told else "At the size and length of the data:"
 
     @property
@@ -175,7 +175,7 @@ class Tuning(Answer):
         for name in free:
             low, high = said(self.draws[name].values, "interval", self.ci_prob)
             ends = f"{value_text(name, low, unit=False)} to {value_text(name, high)}"
-            told.append(f"the best {WORDS.get(name, name)} is {ends}")
+            told.append(f"the best {_word(name)} is {ends}")
         joined = ", ".join(told[:-1]) + " and " + told[-1]
         return [f"{joined[0].upper()}{joined[1:]} ({percent(self.ci_prob)} intervals)."]
 
@@ -273,7 +273,7 @@ def row_of(costs: pd.DataFrame, setting: str) -> dict[str, Any]:
 def settings_text(setting: dict[str, float]) -> str:
     """A setting in words: ``a batch of 524 k tokens and a learning rate of 0.00113``."""
     told = [
-        f"{'an' if WORDS.get(k, k)[0] in 'aeiou' else 'a'} {WORDS.get(k, k)} of {value_text(k, v)}"
+        f"{'an' if _word(k)[0] in 'aeiou' else 'a'} {_word(k)} of {value_text(k, v)}"
         for k, v in setting.items()
     ]
     return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} and {told[-1]}"
@@ -304,3 +304,8 @@ def _span(name: str, low: float, high: float) -> str:
     if not np.isfinite(high):
         return f"from {value_text(name, low)} on"
     return f"from {value_text(name, low, unit=False)} to {value_text(name, high)}"
+
+
+def _word(name: str) -> str:
+    """What a hyperparameter is called in a sentence."""
+    return WORDS.get(name) or name.replace("_", " ")

@@ -191,3 +191,30 @@ def test_one_cell_has_bowls_and_a_valley_and_no_curves(runs):
         plots.optimum(fit)
     with pytest.raises(bs.errors.SpecError, match="no curve of the loss"):
         plots.law(fit)
+
+
+def test_settings_of_a_switch_are_cells_of_their_own():
+    """A muP run tells nothing about the best rate of another parametrisation at its (N, T)."""
+    at_one = 1.0 - 0.7 * np.log(3e8)  # e-fold up at 300 M parameters
+    planted = {"mup_loss": -0.01, "mup_batch": 0.0, "mup_rate": at_one, "mup_rate_N": 0.7}
+    not_here = ("kappa", "delta", "rate_B")
+    truth = {k: v for k, v in (STEPLAW | LAW | planted).items() if k not in not_here}
+    runs = bs.datasets.simulate_sweep(
+        "additive", truth, switches=("mup",), mup=np.array([0.0, 1.0]), random_seed=3,
+        N=np.geomspace(1e8, 9e8, 3)[:, None, None], T=np.geomspace(2e9, 5e10, 2)[None, :, None],
+    )  # fmt: skip
+    truth["mup_rate"] = 1.0  # about the middle of the data
+    model = bs.HyperparameterModel("additive", switches=("mup",))
+    fit = known_fit(model, runs, truth, spread=UNSURE, n=250)
+    found = sweep(opened(fit))
+    assert len(found.cells) == 12 and found.cells["mup"].sum() == 6
+    assert found.name(0).endswith(("mup 0", "mup 1"))
+    curves, own, _ = optimum_numbers(fit, against="N")
+    assert len(own) == 6 and (own["mup"] == 1).all()
+    for row in own.to_dict("records"):  # the law of muP runs, not the mean of both
+        law = curves["median"].interp(level=row["T"], x=row["N"], method="nearest")
+        assert abs(np.log(row["median"] / float(law))) < 0.5
+    drawn = {axis.get_title(loc="left") for axis in plots.bowls(fit).axes[:9]}
+    assert len(drawn) == 9  # no cell twice
+    title = "".join(t.get_text() for t in plots.optimum(fit).texts)
+    assert "mup 1" in title and "N^{\\,-0.01" in title
