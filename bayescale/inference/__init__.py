@@ -62,7 +62,8 @@ def fit(
         The default won on every table measured here (`benchmarks/samplers.py`); it uses a GPU
         where JAX finds one.
     target_accept : float, default 0.9
-        Acceptance rate that the step size is tuned to.
+        Acceptance rate that the step size is tuned to, at least: 0.97 for sweeps of few cells and
+        0.99 for a law through few levels, whose posteriors are bent.
 
     Returns
     -------
