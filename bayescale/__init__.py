@@ -20,8 +20,8 @@ _HOMES = {
     "Normal": "models.distributions", "LogNormal": "models.distributions",
     "LogitNormal": "models.distributions",
     "fit": "inference", "load_fit": "inference",
-    "check": "check", "predict": "predict", "frontier": "frontier", "plan": "plan",
-    "tune": "tune", "habit": "habit",
+    "backtest": "backtest", "check": "check", "predict": "predict", "frontier": "frontier",
+    "plan": "plan", "tune": "tune", "habit": "habit",
     "report": "report",
 }  # fmt: skip
 _MODULES = ("laws", "datasets", "plots", "errors", "schema")
@@ -37,6 +37,7 @@ __all__ = [
     "__version__",
     "append",
     "as_runs",
+    "backtest",
     "batch_trade",
     "check",
     "datasets",
@@ -60,6 +61,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from bayescale import datasets, errors, laws, plots, schema
+    from bayescale.backtest import backtest
     from bayescale.check import check
     from bayescale.frontier import frontier
     from bayescale.habit import habit

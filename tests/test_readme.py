@@ -62,3 +62,12 @@ def test_the_commands_for_batch_and_rate_lead_to_a_setting(tmp_path, monkeypatch
     said = capsys.readouterr()
     assert "90 %" in said.out + said.err and "batch_size" in said.out
     assert (tmp_path / "valley.png").stat().st_size > 10_000
+
+
+def test_the_command_for_a_backtest_counts_and_draws(sweep, capsys):
+    (command,) = blocks("sh")[1].splitlines()
+    assert main(shlex.split(command)[1:]) == 0
+    said = capsys.readouterr()
+    assert "90 % intervals held" in " ".join(said.err.split())
+    assert "Huber, bootstrap" in said.out
+    assert (sweep / "backtest.png").stat().st_size > 20_000

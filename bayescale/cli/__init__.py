@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
-from bayescale.cli import fits, forecasts, tables, tuning
+from bayescale.cli import backtests, fits, forecasts, tables, tuning
 from bayescale.cli.output import Output, reflowed, wrapped
 from bayescale.cli.parser import Usage, parse
 from bayescale.cli.wording import in_shell_words
@@ -26,7 +26,7 @@ from bayescale.errors import (
 )
 
 _TO_A_PLAN = (*forecasts.VERBS[:2], *tuning.VERBS, *forecasts.VERBS[2:])
-VERBS = (*tables.READING, *fits.VERBS, *_TO_A_PLAN, *tables.LOOKING_UP)
+VERBS = (*tables.READING, *fits.VERBS, *backtests.VERBS, *_TO_A_PLAN, *tables.LOOKING_UP)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,7 +18,9 @@ _OPTIONS = {
     "fixed": "fix", "sizes": "sizes", "tokens_per_sample": "tokens-per-sample",
     "price_per_gpu_hour": "price", "max_batch_size": "max-batch", "min_batch_size": "min-batch",
     "batch_sizes": "batch-sizes", "max_divergence": "max-divergence", "against": "against",
-    "truncated_at": "truncated-at", "rate_form": "rate-form",
+    "truncated_at": "truncated-at", "rate_form": "rate-form", "baselines": "baselines",
+    "cutoffs_flops": "cutoffs-flops", "cutoffs_N": "cutoffs-N", "cutoffs_T": "cutoffs-T",
+    "decide_flops": "decide-flops",
 }  # fmt: skip
 _PLACEHOLDERS = ("...", '"your column"', "'their name'")
 _ONLY_IN_PYTHON = (

@@ -7,6 +7,7 @@ Pass ``ax=`` (one Axes a panel) to draw into a figure of your own. The numbers h
 
 from __future__ import annotations
 
+from bayescale.plots.backtest import backtest
 from bayescale.plots.batch import batch
 from bayescale.plots.bowls import bowls
 from bayescale.plots.decision import plan
@@ -22,6 +23,6 @@ from bayescale.plots.trade import batch_trade
 from bayescale.plots.valley import valley
 
 __all__ = [
-    "batch", "batch_trade", "bowls", "exponents", "forecast", "frontier", "habit", "isoflop", "law",
-    "optimum", "plan", "residuals", "valley",
+    "backtest", "batch", "batch_trade", "bowls", "exponents", "forecast", "frontier", "habit",
+    "isoflop", "law", "optimum", "plan", "residuals", "valley",
 ]  # fmt: skip

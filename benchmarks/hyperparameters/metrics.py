@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayescale.backtest.scores import crps, interval_score
 from benchmarks.hyperparameters.cell_bowl import CellBowl
 from benchmarks.hyperparameters.methods import AbstractFitted
 from benchmarks.hyperparameters.steplaw import Split, near_best, table
@@ -103,25 +104,6 @@ def r2(frame: pd.DataFrame, *, level_free: bool = False) -> float:
     return float(1 - np.sum(error**2) / np.sum((loss - loss.mean()) ** 2))
 
 
-def crps(draws: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Continuous ranked probability score of draws ``(sample, point)``; smaller is better.
-
-    ``E|X - y| - E|X - X'| / 2`` over all pairs of different draws.
-    """
-    n = len(draws)
-    ordered = np.sort(draws, axis=0)
-    weight = (2 * np.arange(1, n + 1) - n - 1)[:, None]
-    spread = np.sum(weight * ordered, axis=0) / (n * (n - 1))
-    return np.mean(np.abs(draws - observed), axis=0) - spread
-
-
-def interval_score(lower: np.ndarray, upper: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Width of a 90 % interval, plus 20 times what it misses by (Gneiting and Raftery 2007)."""
-    alpha = 1 - CI_PROB
-    below, above = np.maximum(lower - observed, 0), np.maximum(observed - upper, 0)
-    return (upper - lower) + 2 / alpha * (below + above)
-
-
 def _losses(fitted: AbstractFitted, frame: pd.DataFrame) -> pd.DataFrame:
     draws = fitted.predict(frame)
     if draws is None:
@@ -133,7 +115,7 @@ def _losses(fitted: AbstractFitted, frame: pd.DataFrame) -> pd.DataFrame:
     if len(draws) > 1:
         lower, upper = np.quantile(log_draws, [(1 - CI_PROB) / 2, (1 + CI_PROB) / 2], axis=0)
         out |= {"inside": (lower <= y) & (y <= upper), "crps": crps(log_draws, y),
-                "interval_score": interval_score(lower, upper, y)}  # fmt: skip
+                "interval_score": interval_score(lower, upper, y, CI_PROB)}  # fmt: skip
     return pd.DataFrame(out)
 
 

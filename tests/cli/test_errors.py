@@ -26,7 +26,7 @@ def test_unknown_verb(say):
     _refused(
         say("predit", "fit.nc"),
         "error: there is no verb `predit`. Did you mean `predict`?\n"
-        "Verbs: import, fit, check, predict, plan, tune, report, data, laws. See\n"
+        "Verbs: import, fit, check, backtest, predict, plan, tune, report, data, laws.\nSee "
         "`bayescale --help`.\n",
     )
 
