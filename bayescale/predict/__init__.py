@@ -79,7 +79,10 @@ def predict(
     fitted = opened(fit)
     points, families = points_of(fitted, at, family)
     mean = curve(fitted, points, families)
-    draws = mean if kind == "mean" else mean * np.exp(noise(fitted, points, families, random_seed))
+    draws = mean
+    if kind == "response":
+        with np.errstate(over="ignore"):  # a tail without a mean may draw a run at infinity
+            draws = mean * np.exp(noise(fitted, points, families, random_seed))
     beyond = decades_beyond(fitted, points, families)
     if beyond.max(initial=0) > FAR_DECADES:
         warnings.warn(

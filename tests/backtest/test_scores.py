@@ -74,3 +74,13 @@ def test_wilson_against_the_printed_example():
     low, high = wilson(81, 263, z=1.959964)
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_a_forecast_without_a_mean_has_scores():
+    """New runs under heavy tails: one draw in thousands is e^300, and the rest is a forecast."""
+    z = np.random.default_rng(5).standard_t(1.0, (4000, 50))
+    draws = np.exp(0.05 * np.clip(z, -1e4, 1e4))
+    draws[0] = np.inf
+    found = scored(draws, np.ones(50), (0.9,))
+    assert found["median"].notna().all() and (found["crps"] < 0.5).all()
+    assert np.isfinite(found["log_score"]).all()
