@@ -10,7 +10,7 @@ from benchmarks.record import HERE, RESULTS, Aim, Record, markdown, text
 ORDER = (
     "constants", "contamination", "cost", "samplers", "growth", "published", "two_routes", "peers",
     "harness", "training_speed", "hyperparameters", "hyperparameters.simulated",
-    "hyperparameters.small", "hyperparameters.cost", "critical_batch",
+    "hyperparameters.small", "hyperparameters.cost", "critical_batch", "forecasts",
 )  # fmt: skip
 START = "<!-- results: written by python -m benchmarks.tables; do not edit below -->"
 
