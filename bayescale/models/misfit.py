@@ -26,11 +26,12 @@ MOST_CELLS = 150  # a Cholesky factor of more would cost more than the residuals
 FINEST = 0.02  # e-folds; cells closer than this are one
 SAME_PLACE = 1e-6  # e-folds within which a point is a cell and has what its runs gave it
 ROUNDS = 6  # of reweighting
-STEPS = 8  # of Newton after it, each the better of two
-# Least curvature of a Newton step as a share of that of reweighting. A step of reweighting doubled
-# always leads uphill, and creeps where the curvature is small; one ten times as long arrives there,
-# and cycled elsewhere: jumps of 30 in the log density of five runs, one chain of four stood still.
-SAFE, LONG = 0.5, 0.1
+# Newton steps after it: each is the best of three, whose curvature is at least these shares of that
+# of reweighting. The first never leads downhill and creeps where the curvature is small; the others
+# arrive there, and alone they cycled: jumps of 30 in the log density of five runs, at which a chain
+# of NUTS stood still. On 12,000 cells of one to seven heavy-tailed runs no log density is left more
+# than 4e-4 from its mode; ten steps of 0.5 and four of 0.1 left up to 300, in one cell of 300.
+STEPS, SHARES = 8, (1.0, 0.2, 0.02)
 SQRT3 = math.sqrt(3.0)
 
 
@@ -181,14 +182,10 @@ def sites(
         level = per_cell(weight * r) / (total + xp.stop_gradient(prior))
     held = xp.stop_gradient(prior)
     for _ in range(STEPS):
-        slope, curvature, most = _slope(level, r, t, v, held, cells, xp)
-        near = level + slope / xp.maximum(curvature, SAFE * most)
-        far = level + slope / xp.maximum(curvature, LONG * most)
-        higher = _height(far, r, t, v, held, cells, xp) > _height(near, r, t, v, held, cells, xp)
-        level = xp.where(higher, far, near)
+        level = _uphill(level, r, t, v, held, cells, xp)
     level = xp.stop_gradient(level)
     slope, curvature, most = _slope(level, residual, nu, variance, prior, cells, xp)
-    level = level + slope / xp.maximum(curvature, LONG * most)
+    level = level + slope / xp.maximum(curvature, SHARES[-1] * most)
     z = residual - xp.take(level, cells.of_reading)
     weight = (nu + 1.0) / (nu * variance + z * z)
     slope = per_cell(weight * z)
@@ -204,6 +201,20 @@ def sites(
     most = per_cell(student_log_density(0.0 * z, noise, xp)) - height
     rise = xp.minimum(slope * slope / (2.0 * precision), most)
     return level + slope / precision, precision, height + rise
+
+
+def _uphill(
+    level: Any, residual: Any, nu: Any, variance: Any, prior: Any, cells: Cells, xp: Any
+) -> Any:
+    """The best of three Newton steps of each level."""
+    slope, curvature, most = _slope(level, residual, nu, variance, prior, cells, xp)
+    tried = [level + slope / xp.maximum(curvature, share * most) for share in SHARES]
+    heights = [_height(x, residual, nu, variance, prior, cells, xp) for x in tried]
+    best, highest = tried[0], heights[0]
+    for other, height in zip(tried[1:], heights[1:], strict=True):
+        best = xp.where(height > highest, other, best)
+        highest = xp.maximum(highest, height)
+    return best
 
 
 def _slope(

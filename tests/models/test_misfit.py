@@ -197,6 +197,29 @@ def test_levels_of_a_few_heavy_tailed_runs_are_at_their_modes():
     assert np.abs(pull / whole).max() < 3e-4  # of a noise of 1e-3; it was ten times that
 
 
+@pytest.mark.parametrize(("nu", "spread"), [(1.2, 0.005), (2.0, 0.02), (5.0, 0.02)])
+def test_levels_arrive_whatever_lies_in_a_cell(nu, spread):
+    """Cells of one to seven runs, noise of each its own, Cauchy misses: nothing left to climb."""
+    rng = np.random.default_rng(0)
+    n = 2000
+    of = np.repeat(np.arange(n), rng.integers(1, 8, n))
+    place = np.column_stack([np.linspace(18, 26, n), np.linspace(21, 27, n)])
+    cells = Cells(of, np.zeros(n, int), place, ("N", "T"))
+    scale = rng.choice([0.0005, 0.002, 0.01], (1, len(of)))
+    residual = 3 * scale * rng.standard_t(1.0, (1, len(of)))
+    residual += (spread * rng.standard_normal(n))[of]
+    shape = np.array([[nu]])
+    noise = Student(scale, shape, student_constant(shape, NUMPY))
+    values = {"misfit": np.array([[spread]]), "misfit_length": np.array([[3.0]])}
+    centre, precision, _ = sites(residual, noise, values["misfit"], cells, NUMPY)
+    level = centre * precision / (precision + spread**-2)
+    z = residual - level[:, of]
+    weight = (nu + 1.0) / (nu * scale**2 + z * z)
+    pull = NUMPY.group_sum(weight * z, of, n) - level * spread**-2
+    whole = NUMPY.group_sum(weight, of, n) + spread**-2
+    assert (0.5 * pull**2 / whole).max() < 1e-3  # of log density; it was 10
+
+
 def paths(samples: int = 1500, own: float | None = None) -> Paths:
     """Levels drawn from the prior, so that a path anywhere must have the prior's moments."""
     cells = Cells(np.arange(3), np.zeros(3, int), PLACE, ("N", "T"))
