@@ -250,7 +250,8 @@ def test_our_model_answers_as_a_method():
         return level + 0.012 * np.expm1(0.7 * zb) - 0.0084 * zb + 0.02 * np.cosh(ze) - 0.02
 
     frame = planted_surface(truth, noise=0.002)
-    fitted = Posterior(options=(("loss_law", "additive"),)).fit(runs_of(frame))
+    form = (("loss_law", "additive"), ("rate_form", "power"))  # as the rate follows the batch here
+    fitted = Posterior(options=form).fit(runs_of(frame))
     error = np.log(np.median(fitted.predict(frame), axis=0) / frame["loss"].to_numpy())
     assert np.sqrt(np.mean(error**2)) < 0.004
     N, T = np.array([2e8, 6e8]), np.array([1e10, 5e10])
