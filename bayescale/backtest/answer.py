@@ -29,7 +29,7 @@ class Backtest(Answer):
         law's inputs, ``decades_beyond``, ``observed``, ``median``, ``lower_90``, ``upper_90``,
         ``inside_90``, ... for each nominal probability, ``pit``, ``crps``, ``log_score``.
     decisions : DataFrame
-        One row a fold, method and quantity: the best size at ``budget_flops``, the best
+        One row a fold, method and quantity: the best size at ``decide_flops``, the best
         hyperparameters at the largest held-out run, against the same model fitted to all runs.
     fits : DataFrame
         One row a fold: readings fitted and forecast, and how the fit went.
@@ -168,8 +168,10 @@ class Backtest(Answer):
             within = int(mine["inside"].sum())
             regret = mine["regret"].max()
             lost = f"; its size loses at most {percent(regret)} of loss" if regret == regret else ""
+            places = list(dict.fromkeys(mine["at"]))
+            where = places[0] if len(places) == 1 else "the largest run held out"
             lines.append(
-                f"Best {str(name).replace('_', ' ')} at {mine['at'].iloc[0]}: the 90 % interval "
+                f"Best {str(name).replace('_', ' ')} at {where}: the 90 % interval "
                 f"holds what all the data say in {within} of {len(mine)}{lost}."
             )
         return lines

@@ -27,7 +27,7 @@ class AbstractBaseline(ABC):
     def forecast(
         self, rows: Rows, N: np.ndarray, T: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Draws of the loss of new runs, ``(sample, point)``."""
+        """`DRAWS` of the loss of new runs, ``(sample, point)``, or one NaN where it has none."""
 
     @abstractmethod
     def sizes(self, rows: Rows, flops: float, rng: np.random.Generator) -> np.ndarray:
@@ -121,7 +121,7 @@ class SplitConformal(AbstractBaseline):
 
     def _halves(self, rows: Rows, rng: np.random.Generator) -> tuple[PointFit, np.ndarray]:
         order = rng.permutation(len(rows))
-        half = max(FEWEST, len(rows) // 2)
+        half = min(max(FEWEST, len(rows) // 2), len(rows) - 1)
         fit, rest = point_fit(rows[order[:half]], HUBER), rows[order[half:]]
         return fit, np.sort(np.abs(np.log(rest.loss) - fit.log_loss(rest.N, rest.T)))
 
@@ -140,7 +140,7 @@ class Parabolas(AbstractBaseline):
     def forecast(
         self, rows: Rows, N: np.ndarray, T: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        return np.full((2, len(N)), np.nan)  # it knows the loss at the best size only
+        return np.full((1, len(N)), np.nan)  # it knows the loss at the best size only
 
     @override
     def sizes(self, rows: Rows, flops: float, rng: np.random.Generator) -> np.ndarray:

@@ -34,9 +34,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--decide-flops", type=values.number, metavar="C",
         help="budget at which the best size is asked for (default the most that a run had)",
     )  # fmt: skip
-    asked.add_argument(
-        "--no-decisions", action="store_true", help="losses only; saves a fit of all runs"
-    )
+    asked.add_argument("--no-decisions", action="store_true", help="losses only: one fit fewer")
     asked.add_argument(
         "--method", choices=("nuts", "fast"), default="fast",
         help="how to fit: sample, or a corrected approximation (default fast)",

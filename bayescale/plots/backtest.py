@@ -32,8 +32,8 @@ def backtest_numbers(test: Backtest) -> tuple[pd.DataFrame, pd.DataFrame, pd.Dat
         90 % intervals; equally many forecasts a bin.
     misses : DataFrame
         One row a forecast of ours: ``fold``, ``decades``, ``miss`` (seen over median, less one),
-        ``lower``, ``upper`` (ends of the widest interval up to 95 % over the median, less one) and
-        ``inside``.
+        ``lower``, ``upper`` (ends of the 90 % interval, or of the widest counted, over the median,
+        less one) and ``inside``.
     """
     calibration, distance = [], []
     nominal = np.linspace(0.05, 0.95, STEPS)

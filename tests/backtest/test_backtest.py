@@ -6,6 +6,7 @@ import xarray as xr
 
 import bayescale as bs
 from bayescale.backtest import OURS, folds
+from bayescale.backtest.forecasts import of_baseline
 from bayescale.errors import DataError, SpecError
 from bayescale.models.table import fitted_readings
 from bayescale.runs import readings
@@ -166,3 +167,30 @@ def test_the_picture_shows_what_the_table_says(test):
     assert "90 % intervals held 74 % of 127 forecasts" in figure.get_suptitle()
     names = [t.get_text() for t in figure.legends[0].get_texts()]
     assert names[:4] == [OURS, "least squares", "Huber, bootstrap", "split conformal"]
+
+
+def test_a_family_too_small_for_a_baseline_leaves_the_others_theirs(runs):
+    """Four rows of the first family by name: it gets no forecast, the second all of its own."""
+    few = np.zeros(245, bool)
+    few[np.flatnonzero(runs["flops"].values < 1e20)[:4]] = True
+    few[np.flatnonzero(runs["flops"].values > 1e21)[:3]] = True
+    named = runs.assign(family=("run", np.where(few, "a few", "many")))
+    model = bs.LossModel("additive", family="separate")
+    (fold,) = folds(model, named, {"flops": 1e21})
+    found = of_baseline(model, fold, "least_squares", (0.9,), 0).set_index("family")
+    assert found.loc["a few", "median"].isna().all()
+    assert found.loc["many", "median"].notna().all()
+
+
+def test_laws_of_other_inputs_are_backtested_without_a_best_size():
+    runs = bs.datasets.load("datablations")
+    runs = runs.isel(run=np.flatnonzero(runs["epochs"].values <= 4))
+    found = bs.backtest(bs.LossModel("size"), runs, 1e20)
+    assert found.decisions.empty and found.table["forecasts"][0] > 10
+    with pytest.raises(SpecError, match="this model's law takes N and not N and T alone"):
+        bs.backtest(bs.LossModel("size"), runs, 1e20, decide_flops=1e21)
+
+
+def test_other_models_are_told(runs):
+    with pytest.raises(SpecError, match="the model is a LossModel or a HyperparameterModel; got"):
+        bs.backtest(bs.CriticalBatchModel(), runs, 1e20)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bayescale.backtest.baselines import BASELINES, best_size, optima_of_slices
+from bayescale.backtest.baselines import BASELINES, DRAWS, FEWEST, best_size, optima_of_slices
 from bayescale.backtest.point_fit import HUBER, Rows, point_fit
 
 TRUTH = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
@@ -87,3 +87,11 @@ def test_parabolas_need_slices_with_a_minimum_inside():
     assert np.all(np.diff(log_n) > 0)
     scattered = Rows(rows.N, rows.T * np.random.default_rng(0).uniform(1, 3, len(rows)), rows.loss)
     assert np.isnan(BASELINES["parabolas"].sizes(scattered, BUDGET, np.random.default_rng(0))).all()
+
+
+@pytest.mark.parametrize("name", ["least_squares", "huber", "conformal"])
+def test_the_fewest_rows_are_enough_for_a_forecast(name):
+    rows = rows_of(0.01, slices=2, sizes=3)
+    assert len(rows) == FEWEST
+    draws = BASELINES[name].forecast(rows, rows.N, rows.T, np.random.default_rng(0))
+    assert draws.shape == (DRAWS, FEWEST) and not np.isnan(draws).any()
