@@ -63,7 +63,7 @@ class Backtest(Answer):
     def by_distance(self) -> pd.DataFrame:
         """One row a method and range of decades of compute beyond the fitted runs."""
         far = self.forecasts["decades_beyond"].to_numpy(float)
-        names = [f"{a:g} to {b:g}" if np.isfinite(b) else f"beyond {a:g}"
+        names = [f"{a:g} to {b:g}" if np.isfinite(b) else f"over {a:g}"
                  for a, b in pairwise(BEYOND)]  # fmt: skip
         place = np.clip(np.searchsorted(BEYOND, far, side="right") - 1, 0, len(names) - 1)
         frame = self.forecasts.assign(decades=pd.Categorical.from_codes(place, names, ordered=True))
