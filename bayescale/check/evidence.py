@@ -67,9 +67,10 @@ class Evidence:
 
     @cached_property
     def residual(self) -> np.ndarray:
-        """Log of the response minus log of the law, (sample, reading)."""
+        """Log of the response minus log of the mean curve, (sample, reading)."""
         xp, density = arrays("numpy"), self.fitted.density
-        return self.table.response - density.log_law(density.parameters(self.values, xp), xp)
+        parameters = density.parameters(self.values, xp)
+        return self.table.response - density.log_mean(self.values, parameters, xp)
 
     @cached_property
     def replicated(self) -> np.ndarray:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayescale.inference.tree import Fitted
-    from bayescale.models.density import Density
+    from bayescale.models.loss_density import Density
 
 CI = 0.9
 TEXTS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz")

@@ -13,13 +13,14 @@ import xarray as xr
 from bayescale.errors import ConvergenceWarning, SpecError
 from bayescale.inference import two_parts
 from bayescale.inference.gate import gate
-from bayescale.inference.routes import Settings, as_a_whole, in_two_parts
+from bayescale.inference.routes import Settings, as_a_whole, in_two_parts, through_misfit
 from bayescale.inference.samplers import SAMPLERS, Chains
 from bayescale.inference.tree import Fitted, build_tree, load_fit, opened
 from bayescale.laws.law import remember
 from bayescale.models.arrays import arrays
 from bayescale.models.coordinates import sampled_values
 from bayescale.models.density import AbstractDensity
+from bayescale.models.loss_density import Density
 from bayescale.models.table import fitted_readings
 from bayescale.runs import as_runs, runs_hash
 
@@ -97,6 +98,8 @@ def fit(
     chains_out, notes = None, {}
     if two_parts.serves(density) and sampler == "numpyro":
         chains_out, notes = in_two_parts(density, settings)
+    if isinstance(density, Density) and density.anchors is not None:
+        chains_out, notes = through_misfit(density, settings)
     if chains_out is None:
         chains_out, notes = as_a_whole(density, settings, notes)
     values = _named(density, chains_out)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bayescale.inference.tree import Fitted
+from bayescale.models.loss_density import share_above_floor
 from bayescale.models.misfit_paths import Paths
 
 OFFSETS = 9  # stream of random numbers for the offsets of places without runs
@@ -32,7 +33,9 @@ def mean_loss(fitted: Fitted, inputs: Mapping[str, Any], family: str | None = No
     given = {k: np.asarray(v, float) for k, v in inputs.items()}
     if fitted.surface is None:
         draws = {k: v[:, None] for k, v in fitted.parameters(family).items()}
-        return _by_draw(fitted, fitted.law(xp=np, **given, **draws))
+        law = _by_draw(fitted, fitted.law(xp=np, **given, **draws))
+        share = share_above_floor(fitted.law, law, draws)
+        return law * np.exp(share * misfit(fitted, given, family))
     log_tuned, prices = fitted.surface.parts(surface_values(fitted, given, family), np)
     out = _by_draw(fitted, sum(prices.values(), log_tuned))
     return np.exp(out + misfit(fitted, given, family))
@@ -102,7 +105,9 @@ def _by_draw(fitted: Fitted, x: Any) -> np.ndarray:
 
 
 def misfit(fitted: Fitted, inputs: Mapping[str, Any], family: str | None = None) -> Any:
-    """What the law misses there, in log loss, ``(sample, point)``; 0 where it is not modelled.
+    """What the law misses there, ``(sample, point)``; 0 where it is not modelled.
+
+    In log loss, of a law without hyperparameters per share of the loss above its floor.
 
     At a place where runs were made it is the level those runs have; elsewhere the smooth part.
     """
@@ -129,7 +134,7 @@ def misfit_paths(fitted: Fitted, family: str | None = None) -> Paths | None:
 def _misfit_paths(fitted: Fitted, family: str | None) -> Paths | None:
     density = fitted.density
     cells = getattr(density, "cells", None)
-    if fitted.surface is None or cells is None:
+    if cells is None:
         return None
     posterior = fitted.tree["posterior"].dataset
     column = lambda name: posterior[name].values.reshape(-1, 1)  # noqa: E731

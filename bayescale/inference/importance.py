@@ -17,6 +17,7 @@ can be trusted. Above `K_HAT_LIMIT` the caller goes on to NUTS.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,8 +73,9 @@ def importance_draws(
     random_seed: int,
     effort: int = 1,
     enough: int | None = None,
+    others: Sequence[Mode] = (),
 ) -> Weighted:
-    """About ``n`` posterior draws, the first proposal being Laplace's at ``mode``.
+    """About ``n`` posterior draws, the first proposals being Laplace's at ``mode`` and ``others``.
 
     ``effort`` multiplies the evaluations of each round, where a density is cheap; ``enough`` is how
     many effective draws are asked for, ``n`` unless it is given.
@@ -84,20 +86,23 @@ def importance_draws(
     smallest = max(SMALLEST_ROUND, FOR_EACH_COORDINATE * density.size)
     each = max(smallest, effort * OVERSAMPLING * enough // ROUNDS)
     evaluate = many_densities(density)
-    proposals = [Proposal(mode.u[None], mode.cholesky)]
+    given = [Proposal(m.u[None], m.cholesky) for m in (*others, mode)]
+    proposals: list[Proposal] = []
+    last_wide = len(given) + ROUNDS - 2
     points, log_density = np.empty((0, density.size)), np.empty(0)
     likely: list[np.ndarray] = []  # log density of each proposal at every point
     weight, k_hat, now = np.empty(0), np.inf, (np.zeros(density.size), np.ones(density.size))
     previous = 0.0  # effective draws of the round before: they fall where an arm is found
-    for i in range(ROUNDS + MORE_ROUNDS):
-        if i >= ROUNDS and few:
-            proposals.append(
-                _bent(points, weight, proposals[ROUNDS - 1], rng, REACH[(i - ROUNDS) % len(REACH)])
-            )
-        elif i:
+    for i in range(1 - len(given), ROUNDS + MORE_ROUNDS):
+        if i <= 0:
+            proposals.append(given[i - 1])
+        elif i >= ROUNDS and few:
+            reach = REACH[(i - ROUNDS) % len(REACH)]
+            proposals.append(_bent(points, weight, proposals[last_wide], rng, reach))
+        else:
             proposals.append(_wide(points, weight, proposals[-1]))
         if i == 1 and few:  # arms that Laplace's width does not reach
-            proposals[1] = Proposal(proposals[1].centres, FARTHER * proposals[1].root)
+            proposals[-1] = Proposal(proposals[-1].centres, FARTHER * proposals[-1].root)
         new = proposals[-1].draw(each, rng)
         old = [p.log_density(new) for p in proposals[:-1]]
         points = np.concatenate([points, new])
@@ -107,21 +112,35 @@ def importance_draws(
         weight, k_hat = _weights(log_density, np.logaddexp.reduce(likely))
         effective = 1.0 / np.sum(weight**2)
         before, now = now, _moments(points, weight)
-        if i == ROUNDS - 1 and few and k_hat > SAFE:
+        if i < 0 or (i == ROUNDS - 1 and few and k_hat > SAFE):
             continue
         asked = enough * (FEWEST if few and i >= ROUNDS - 1 else 1.0)
         settled = (i < ROUNDS or _settled(before, now)) if few else effective >= previous
         previous = effective
         if k_hat <= K_HAT_LIMIT and effective >= asked and settled:
             break
-    if len(proposals) > ROUNDS and few:
+    if len(proposals) > last_wide + 1 and few:
         # kernels stand on points that have been weighed, which weighs these down: fresh points
-        last = [proposals[ROUNDS - 1], *proposals[-len(REACH) :]]
+        last = [proposals[last_wide], *proposals[-len(REACH) :]]
         points = np.concatenate([p.draw(each, rng) for p in last])
         likely = [p.log_density(points) for p in last]
         weight, k_hat = _weights(evaluate(points), np.logaddexp.reduce(likely))
     chosen = _systematic(weight, n, rng)
     return Weighted(points[chosen], k_hat, min(float(n), float(1.0 / np.sum(weight**2))))
+
+
+def reweighted(
+    found: Weighted, u: np.ndarray, log_weight: np.ndarray, rng: np.random.Generator
+) -> Weighted:
+    """Draws ``u`` that were equally weighted and count by further weights, as many as there were.
+
+    Meant for weights that are bounded, so ``k_hat`` stays that of the draws; effective draws are
+    those that both leave.
+    """
+    weight, _ = _weights(log_weight, np.zeros(len(u)))
+    share = 1.0 / np.sum(weight**2) / len(u)
+    chosen = _systematic(weight, len(u), rng)
+    return Weighted(u[chosen], found.k_hat, found.ess * float(share))
 
 
 def _wide(points: np.ndarray, weight: np.ndarray, last: Proposal) -> Proposal:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,8 @@ TOGETHER = 256  # points to one call of a compiled density
 # Prior sd beyond which no mode is looked for: with noise and misfit near nothing arithmetic gives
 # out, and made a peak of 4e9 in log density at 40 sd (142 runs; NUTS then began there and failed).
 FARTHEST = 12.0
+NEXT_TO_NOTHING = 8.0  # log mass below the weightiest mode
+SAME_MODE = 1.0  # sd within which two ends are one mode
 SMALLEST_PRECISION = 0.25  # coordinates are standard normal a priori: data can only add precision
 
 
@@ -42,6 +46,11 @@ class Mode:
     covariance: np.ndarray
     cholesky: np.ndarray
 
+    @property
+    def log_mass(self) -> float:
+        """Log of the integral of its Laplace approximation, up to a constant."""
+        return self.log_density + float(np.log(np.diagonal(self.cholesky)).sum())
+
 
 def find_mode(
     density: AbstractDensity, *, random_seed: int = 0, hold: np.ndarray | None = None
@@ -54,36 +63,76 @@ def find_mode(
         Coordinates that stay at zero, their prior median; they are left out of the curvature,
         where they keep variance one.
     """
-    value_and_gradient, hessian = derivatives(density)
     free = np.ones(density.size, bool) if hold is None else ~hold
-    embed, bounded = _embedding(free), _standard(density)[free]
+    search = _Search(density, free)
+    return search.mode(search.ends(_starts(density, free, random_seed))[0])
 
-    def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
-        if np.abs(x[bounded]).max(initial=0.0) > FARTHEST:
-            return 1e300, np.zeros(len(x))
-        value, gradient = value_and_gradient(embed(x))
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            return 1e300, np.zeros(len(x))
-        return -value, -gradient[free]
 
-    best = None
-    for start in _starts(density, free, random_seed):
-        found = _minimise(objective, start)
-        if best is None or found.fun < best.fun - 1e-6:
-            best = found
-    assert best is not None
-    u = embed(best.x)
-    covariance = np.eye(density.size)
-    block = flat_held_covariance(-hessian(u)[np.ix_(free, free)])
-    covariance[np.ix_(free, free)] = block
-    return Mode(u, -float(best.fun), covariance, np.linalg.cholesky(covariance))
+def modes_from(
+    density: AbstractDensity, starts: np.ndarray, *, hold: np.ndarray | None = None
+) -> list[Mode]:
+    """The maxima that these starts lead to, ``(start, coordinate)``, weightiest first, each once.
+
+    Those that hold next to nothing of the whole are left out.
+    """
+    free = np.ones(density.size, bool) if hold is None else ~hold
+    search = _Search(density, free)
+    out: list[Mode] = []
+    for end in search.ends([u[free] for u in starts]):
+        found = search.mode(end)
+        away = [np.linalg.solve(m.cholesky, found.u - m.u) for m in out]
+        if not any((z @ z) < SAME_MODE**2 for z in away):
+            out.append(found)
+    out.sort(key=lambda m: -m.log_mass)
+    return [m for m in out if m.log_mass > out[0].log_mass - NEXT_TO_NOTHING]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Maximising a density in its free coordinates."""
+
+    density: AbstractDensity
+    free: np.ndarray
+
+    @cached_property
+    def _derivatives(self) -> tuple[Callable, Callable]:
+        return derivatives(self.density)
+
+    def ends(self, starts: list[np.ndarray]) -> list[Any]:
+        """What the minimiser found from each start, best first."""
+        value_and_gradient, _ = self._derivatives
+        embed, bounded = _embedding(self.free), _standard(self.density)[self.free]
+
+        def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
+            if np.abs(x[bounded]).max(initial=0.0) > FARTHEST:
+                return 1e300, np.zeros(len(x))
+            value, gradient = value_and_gradient(embed(x))
+            if not (np.isfinite(value) and np.isfinite(gradient).all()):
+                return 1e300, np.zeros(len(x))
+            return -value, -gradient[self.free]
+
+        found = [_minimise(objective, start) for start in starts]
+        best: list[Any] = []  # the first of equals stays first
+        for one in found:
+            place = sum(other.fun <= one.fun + 1e-6 for other in best)
+            best.insert(place, one)
+        return best
+
+    def mode(self, found: Any) -> Mode:
+        """The mode there, with its curvature."""
+        u = _embedding(self.free)(found.x)
+        _, hessian = self._derivatives
+        covariance = np.eye(self.density.size)
+        block = flat_held_covariance(-hessian(u)[np.ix_(self.free, self.free)])
+        covariance[np.ix_(self.free, self.free)] = block
+        return Mode(u, -float(found.fun), covariance, np.linalg.cholesky(covariance))
 
 
 def derivatives(
     density: AbstractDensity,
 ) -> tuple[Callable[[np.ndarray], tuple[float, np.ndarray]], Callable[[np.ndarray], np.ndarray]]:
     """Value-and-gradient and Hessian of the log density, by the cheaper of the two routes."""
-    if density.size * len(density.table.response) <= NUMERICAL_UP_TO:
+    if density.numpy_only or density.size * len(density.table.response) <= NUMERICAL_UP_TO:
         return numerical_derivatives(density)
     return jax_derivatives(density)
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bayescale.inference import two_parts
-from bayescale.inference.importance import K_HAT_LIMIT, importance_draws
+from bayescale.inference.importance import K_HAT_LIMIT, Weighted, importance_draws
 from bayescale.inference.mode import NUMERICAL_UP_TO, Mode, find_mode
 from bayescale.inference.progress import progress_bar
 from bayescale.inference.samplers import Chains, numpyro_nuts, pymc_chains
+from bayescale.inference.with_misfit import WithMisfit, in_units, with_misfit
 from bayescale.models.density import AbstractDensity
+from bayescale.models.loss_density import Density
 from bayescale.models.surface_density import SurfaceDensity
 
 # Importance sampling in many dimensions costs an attempt and fails: k-hat was 1.5 at 8 families
@@ -29,6 +31,7 @@ CHEAP_EFFORT = 6  # times the evaluations, for a law through a few dozen levels;
 # wander by 5 % of an sd. With 1,000 the sd of skewed shapes came out a tenth too small, with 2,000
 # a twentieth.
 ENOUGH_FAST, ENOUGH_NUTS = 700, 2000
+ENOUGH_WITH_MISFIT = 1000  # effective draws of a law with its misfit
 FEWEST_OF_LAW = 400  # effective draws below which a law through few levels goes on to NUTS
 
 
@@ -44,6 +47,27 @@ class Settings:
     sampler: str
     target_accept: float
     progressbar: bool
+
+
+def through_misfit(density: Density, asked: Settings) -> tuple[Chains, dict[str, Any]]:
+    """Draws of a law with its misfit: importance draws of both, or NUTS that starts from them."""
+    found = with_misfit(density, asked.random_seed)
+    many = asked.draws * asked.chains
+    few = found.integrated.size <= FAST_UP_TO
+    if not few:
+        notes = {"fell_back": _too_many(found.integrated.size)} if asked.method == "fast" else {}
+        sampled = _sample_levels(found, None, asked)
+        return sampled, notes | {"method": "nuts", "sampler": asked.sampler}
+    weighted = found.draws(many, asked.random_seed, enough=min(many, ENOUGH_WITH_MISFIT))
+    notes: dict[str, Any] = {}
+    if asked.method == "fast":
+        notes = {"k_hat": weighted.k_hat, "importance_ess": weighted.ess}
+        if weighted.k_hat <= K_HAT_LIMIT:
+            u = weighted.u.reshape(asked.chains, asked.draws, -1)
+            return Chains(u, {}, {}), notes | {"method": "fast"}
+        notes["fell_back"] = _not_described(weighted.k_hat)
+    sampled = _sample_levels(found, weighted, asked)
+    return sampled, notes | {"method": "nuts", "sampler": asked.sampler}
 
 
 def as_a_whole(
@@ -63,8 +87,7 @@ def as_a_whole(
     if asked.method == "fast" and density.size > FAST_UP_TO:
         return _sample(density, start, asked), notes | {
             "method": "nuts", "sampler": asked.sampler,
-            "fell_back": f"method='fast' serves up to {FAST_UP_TO} coordinates and this model has "
-            f"{density.size}, so it was sampled by NUTS.",
+            "fell_back": _too_many(density.size),
         }  # fmt: skip
     cheap = density.size * len(density.table.response) <= NUMERICAL_UP_TO
     if asked.method == "nuts" and not (cheap and density.size <= FAST_UP_TO):
@@ -76,10 +99,7 @@ def as_a_whole(
         if weighted.k_hat <= K_HAT_LIMIT:
             u = weighted.u.reshape(asked.chains, asked.draws, -1)
             return Chains(u, {}, {}), notes | {"method": "fast"}
-        notes["fell_back"] = (
-            f"method='fast' gave k-hat {weighted.k_hat:.2f} (limit {K_HAT_LIMIT}): the Laplace "
-            "approximation does not describe this posterior, so it was sampled by NUTS."
-        )
+        notes["fell_back"] = _not_described(weighted.k_hat)
     sampled = _sample(density, weighted.start(start), asked)
     return sampled, notes | {"method": "nuts", "sampler": asked.sampler}
 
@@ -119,6 +139,27 @@ def in_two_parts(density: SurfaceDensity, asked: Settings) -> tuple[Chains | Non
         notes |= {"method": "nuts", "sampler": asked.sampler}
     u, misfit = two_parts.join(density, first, law, u, asked.random_seed)
     return Chains(u, {}, stats, {"misfit_at": (("cell",), misfit)}), notes
+
+
+def _sample_levels(found: WithMisfit, weighted: Weighted | None, asked: Settings) -> Chains:
+    """NUTS in the coordinates that suit the levels; the draws in those of the density."""
+    density, start = found.start(weighted)
+    chains = _sample(density, start, asked)
+    return chains if chains.u is None else replace(chains, u=in_units(density, chains.u))
+
+
+def _too_many(size: int) -> str:
+    return (
+        f"method='fast' serves up to {FAST_UP_TO} coordinates and this model has {size}, so it was "
+        "sampled by NUTS."
+    )
+
+
+def _not_described(k_hat: float) -> str:
+    return (
+        f"method='fast' gave k-hat {k_hat:.2f} (limit {K_HAT_LIMIT}): the Laplace approximation "
+        "does not describe this posterior, so it was sampled by NUTS."
+    )
 
 
 def _careful(asked: Settings) -> Settings:

@@ -21,6 +21,7 @@ class _NumPy:
 
         self.gammaln = scipy.special.gammaln
         self.log_ndtr = scipy.special.log_ndtr
+        self.cholesky, self.solve = np.linalg.cholesky, np.linalg.solve
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
@@ -65,6 +66,7 @@ class _Jax:
         self._jax, self._jnp = jax, jnp
         self.gammaln = jax.scipy.special.gammaln
         self.log_ndtr = jax.scipy.special.log_ndtr
+        self.cholesky, self.solve = jnp.linalg.cholesky, jnp.linalg.solve
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._jnp, name)
@@ -119,8 +121,10 @@ class _PyTensor:
     def __init__(self) -> None:
         import pytensor.tensor as pt
         from pymc.distributions.dist_math import normal_lcdf
+        from pytensor.tensor.linalg import cholesky, solve
 
         self._pt = pt
+        self.cholesky, self.solve = cholesky, solve
         self.gammaln = pt.gammaln
         self.log_ndtr = lambda x: normal_lcdf(0.0, 1.0, x)
 

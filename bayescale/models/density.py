@@ -19,7 +19,6 @@ from bayescale.laws import Law
 from bayescale.models.arrays import arrays
 from bayescale.models.coordinates import natural_parameters
 from bayescale.models.distributions import Prior
-from bayescale.models.noise import Noise, log_likelihood
 from bayescale.models.table import Table
 
 
@@ -148,6 +147,10 @@ class AbstractDensity:
             by_reading = {k: xp.take(v, self.table.family) for k, v in parameters.items()}
         return xp.log(self.law(xp=xp, **self.table.inputs, **by_reading))
 
+    def log_mean(self, values: Mapping[str, Any], parameters: Mapping[str, Any], xp: Any) -> Any:
+        """Log of the mean curve at every reading, ``(..., reading)``: of the law alone, here."""
+        return self.log_law(parameters, xp)
+
     def others(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Values that are not the law's: noise and the like, ``(..., family)`` each."""
         ones = np.ones(self.n_families)
@@ -193,33 +196,6 @@ class AbstractDensity:
             u = block[f"{v.name}_spread"]
             return v.spread.value(u * v.spread.sd + v.spread.loc, xp), standard_normal(u)
         return np.array([float(v.spread)]), 0.0  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Density(AbstractDensity):
-    """The density of a `bayescale.models.loss.LossModel`: one law, one noise model.
-
-    Attributes
-    ----------
-    noise : Noise
-    """
-
-    noise: Noise
-
-    def log_likelihood(self, values: Mapping[str, Any], xp: Any) -> Any:
-        """Log likelihood, one term per configuration, ``(..., config)``."""
-        residual = self.table.response - self.log_law(self.parameters(values, xp), xp)
-        return log_likelihood(
-            residual, self.noise, self.table.groups, self.table.log_scale, self.others(values), xp
-        )
-
-    def observe_in_pymc(
-        self, values: Mapping[str, Any], parameters: Mapping[str, Any], xp: Any
-    ) -> None:
-        """Log loss as an observed variable, or a potential where readings share errors."""
-        from bayescale.models.pymc import observe
-
-        observe(self, self.log_law(parameters, xp), self.others(values), xp)
 
 
 def standard_normal(u: Any) -> Any:

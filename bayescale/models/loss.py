@@ -12,8 +12,10 @@ import xarray as xr
 from bayescale.errors import SpecError
 from bayescale.laws import Law, get
 from bayescale.models import priors as default
-from bayescale.models.density import Density, Variable
+from bayescale.models.anchors import Anchors, anchors_of
+from bayescale.models.density import Variable
 from bayescale.models.distributions import Prior
+from bayescale.models.loss_density import Density
 from bayescale.models.noise import Noise
 from bayescale.models.pooling import POOLED_ROLES, pooling_text
 from bayescale.models.table import Table, fitted_readings, tabulate
@@ -22,11 +24,12 @@ if TYPE_CHECKING:
     import pymc as pm
 
 Sharing = Literal["partial", "separate"]
+MISFIT = {"misfit": default.MISFIT_ABOVE_FLOOR, "misfit_length": default.MISFIT_LENGTH}
 
 
 @dataclass(frozen=True)
 class LossModel:
-    """A law of the loss with priors, robust noise and a choice of pooling.
+    """A law of the loss, what it misses, robust noise and a choice of pooling.
 
     Parameters
     ----------
@@ -40,6 +43,12 @@ class LossModel:
         are judged at the pivot: see `bayescale.models.priors`.
     noise : Noise, default ``Noise()``
         Student-t on log loss with an estimated tail.
+    misfit : {"auto", "none"}, default "none"
+        ``"auto"`` adds what the law does not say, as a smooth function of its inputs whose size is
+        learnt (`bayescale.models.anchors`), where every family has at least four places to tell it
+        from the law's constants: forecasts beyond the data are then held far more often
+        (`benchmarks.forecasts`), at several times the cost. ``"none"`` believes the law to the last
+        digit.
 
     Examples
     --------
@@ -51,6 +60,7 @@ class LossModel:
     family: Sharing | None = None
     priors: Mapping[str, Prior] = field(default_factory=dict)
     noise: Noise = field(default_factory=Noise)
+    misfit: Literal["auto", "none"] = "none"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "law", get(self.law) if isinstance(self.law, str) else self.law)
@@ -63,6 +73,8 @@ class LossModel:
                 f"`family` is None, 'partial' or 'separate'; got {self.family!r}. The column that "
                 "holds the family is named in as_runs(frame, family='column')."
             )
+        if self.misfit not in ("auto", "none"):
+            raise SpecError(f"`misfit` is 'auto' or 'none'; got {self.misfit!r}.")
         if isinstance(self.noise, str):
             object.__setattr__(self, "noise", Noise(tail=self.noise))  # type: ignore[arg-type]
         for name, prior in self.priors.items():
@@ -90,7 +102,14 @@ class LossModel:
                     if k in table.pivot
                 }
             )
-        return Density(law, table, self._variables(law, table), self.noise)
+        anchors = self._anchors(law, table)
+        return Density(law, table, self._variables(law, table, anchors), self.noise, anchors)
+
+    def _anchors(self, law: Law, table: Table) -> Anchors | None:
+        if self.misfit == "none" or self.noise.undertuned:
+            return None  # a lift of some runs by any amount and a misfit are told apart by neither
+        axes = tuple(name for name in law.inputs if name not in law.zero_one)
+        return anchors_of(table.inputs, axes, table.family)
 
     @property
     def fitted_law(self) -> Law:
@@ -124,6 +143,7 @@ class LossModel:
             "family": self.family,
             "priors": {name: prior.to_dict() for name, prior in self.priors.items()},
             "noise": self.noise.to_dict(),
+            "misfit": self.misfit,
         }
 
     @classmethod
@@ -134,24 +154,32 @@ class LossModel:
             family=spec["family"],
             priors={k: Prior.from_dict(v) for k, v in spec["priors"].items()},
             noise=Noise(**spec["noise"]),
+            misfit=spec.get("misfit", "none"),  # older fits do not say
         )
 
     def __str__(self) -> str:
         law = self.fitted_law
         lines = [f"LossModel: {law.name}", f"  {law.formula}", f"  noise: {self.noise.describe()}"]
+        if self.misfit == "auto" and not self.noise.undertuned:
+            lines.append("  misfit: a smooth function of the inputs' logarithms, where data allow")
         lines.append(f"  families: {pooling_text(self.family)}")
         lines.append("  priors (terms as multiples of the typical loss, at the pivot of the data):")
         names = [*law.parameters, "sigma", *(["nu"] if self.noise.tail == "student" else [])]
+        if self.misfit == "auto" and not self.noise.undertuned:
+            names += MISFIT
+        width = max(9, *(len(name) for name in names))
         for name in names:
             prior = self._prior(law, name)
             pooled = name in law.parameters and self._pooled(law, name)
             spread = f"; between families sd of ln {default.SPREAD_OF_EXPONENTS}" if pooled else ""
-            lines.append(f"    {name:<9} ~ {prior}{spread}")
+            lines.append(f"    {name:<{width}} ~ {prior}{spread}")
         return "\n".join(lines)
 
-    def _variables(self, law: Law, table: Table) -> tuple[Variable, ...]:
+    def _variables(self, law: Law, table: Table, anchors: Anchors | None) -> tuple[Variable, ...]:
         noise = self.noise.variables(table.groups)
-        unknown = set(self.priors) - set(law.parameters) - set(noise)
+        if anchors is not None:
+            noise |= MISFIT
+        unknown = set(self.priors) - set(law.parameters) - set(noise) - set(MISFIT)
         if unknown:
             raise SpecError(
                 f"Priors for {', '.join(f'`{n}`' for n in sorted(unknown))}, which this model does "
@@ -179,5 +207,5 @@ class LossModel:
         return self.family == "partial" and law.parameters[name].role in POOLED_ROLES
 
     def _prior(self, law: Law, name: str) -> Prior:
-        noise = {"sigma": default.SIGMA, "nu": default.TAIL}
+        noise = {"sigma": default.SIGMA, "nu": default.TAIL, **MISFIT}
         return self.priors.get(name) or noise.get(name) or default.default_prior(law, name)

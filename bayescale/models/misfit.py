@@ -113,16 +113,22 @@ def student_constant(nu: Any, xp: Any) -> Any:
 
 
 def cells_of(
-    inputs: Mapping[str, np.ndarray], axes: tuple[str, ...], family: np.ndarray
+    inputs: Mapping[str, np.ndarray],
+    axes: tuple[str, ...],
+    family: np.ndarray,
+    most: int = MOST_CELLS,
 ) -> tuple[np.ndarray, Cells]:
-    """An order of the readings in which cells are contiguous, and the cells in that order."""
+    """An order of the readings in which cells are contiguous, and the cells in that order.
+
+    With more than ``most`` places the nearest are taken together.
+    """
     log_inputs = np.stack([np.log(inputs[a]) for a in axes], axis=1)
     width = FINEST
     while True:
         keys = np.column_stack([family, np.round(log_inputs / width)])
         _, index = np.unique(keys, axis=0, return_inverse=True)
         index = index.reshape(-1)
-        if index.max() < MOST_CELLS:
+        if index.max() < most:
             break
         width *= 1.5
     order = np.argsort(index, kind="stable")

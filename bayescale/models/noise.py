@@ -175,9 +175,10 @@ def log_likelihood(
     square, cross, ones, log_det = _forms(z, groups, values, xp)
     if noise.tail == "student":
         nu = at_config("nu")
-        log_p = _student_constant(values["nu"], groups, xp) - (nu + n) / 2 * xp.log1p(square / nu)
+        constant = student_constants(values["nu"], groups, xp)
+        log_p = constant - (nu + n) / 2 * xp.log1p(square / nu)
     else:
-        log_p = -n / 2 * math.log(2 * math.pi) - square / 2
+        log_p = student_constants(None, groups, xp) - square / 2
     if noise.undertuned:
         lift = at_config("undertuned_scale") / at_config("sigma")
         share = at_config("undertuned_share")
@@ -234,15 +235,57 @@ def _forms(z: Any, groups: Groups, values: Mapping[str, Any], xp: Any) -> tuple:
     return _quadratic_form(z, groups, values, xp)
 
 
-def _student_constant(nu: Any, groups: Groups, xp: Any) -> Any:
-    """The terms of the Student-t density that do not depend on the residual, ``(..., config)``.
+def student_constants(nu: Any, groups: Groups, xp: Any) -> Any:
+    """The terms of the density that do not depend on the residual, ``(..., config)``.
 
-    Log-gamma is slow, and there are few distinct (family, size) pairs among many configurations.
+    Of a Student-t, or of a normal where ``nu`` is None. Log-gamma is slow, and there are few
+    distinct (family, size) pairs among many configurations.
     """
+    if nu is None:
+        return -groups.size / 2 * math.log(2 * math.pi)
     pairs, index = np.unique(np.stack([groups.family, groups.size]), axis=1, return_inverse=True)
     nu, n = xp.take(nu, pairs[0]), pairs[1]
     constant = xp.gammaln((nu + n) / 2) - xp.gammaln(nu / 2) - n / 2 * xp.log(nu * math.pi)
     return xp.take(constant, index.reshape(-1))
+
+
+def whitened(
+    x: Any, groups: Groups, log_scale: np.ndarray | None, values: Mapping[str, Any], xp: Any
+) -> tuple[Any, Any]:
+    """Readings turned so that their errors are independent with variance one, NumPy.
+
+    The squares of a configuration's sum to its quadratic form, so that a regression on rows
+    treated alike is one under the correlation of the noise.
+
+    Returns
+    -------
+    array, (..., reading)
+    array, (..., config)
+        Half the log determinant of the covariance of each configuration.
+    """
+    z, log_jacobian = _standardised(x, groups, log_scale, values, xp)
+    w, o, log_det = _along_runs(z, groups, values, xp)
+    run_share, config_share = _shares(groups, values, xp)
+    of_run = lambda v: xp.take(v, groups.run)  # noqa: E731
+    config_of_run = xp.take(config_share, groups.config)
+    rest = (1.0 - run_share) * (1.0 - config_of_run)
+    oo = _over_runs(o * o + 0.0 * w, groups, xp)
+    boost = 1.0 + run_share / (1.0 - run_share) * oo
+    shrink = 1.0 / np.sqrt(boost)
+    along = _over_runs(w * o, groups, xp) / oo
+    w = (w - of_run((1.0 - shrink) * along) * o) * of_run(1.0 / np.sqrt(rest))
+    o = o * of_run(shrink / np.sqrt(rest))
+    count = np.bincount(groups.run, minlength=groups.n_runs)
+    log_det = _runs_to_configs(
+        log_det + np.log(boost) + count * np.log(rest) + 0.0 * oo, groups, xp
+    )
+    if groups.has_replicates:
+        oo = _over_configs(o * o + 0.0 * w, groups, xp)
+        boost = 1.0 + config_share * oo
+        along = _over_configs(w * o, groups, xp) / oo
+        w = w - xp.take((1.0 - 1.0 / np.sqrt(boost)) * along, groups.config[groups.run]) * o
+        log_det = log_det + np.log(boost)
+    return w, log_det / 2 - log_jacobian
 
 
 def _quadratic_form(z: Any, groups: Groups, values: Mapping[str, Any], xp: Any) -> tuple:
@@ -251,26 +294,8 @@ def _quadratic_form(z: Any, groups: Groups, values: Mapping[str, Any], xp: Any) 
     Readings are whitened along their trajectory (an autoregression of order one in ln T), then
     the run's and the configuration's shared parts are added by rank-one updates.
     """
-    one = np.ones_like(groups.gap)
-    family_of_run = groups.family[groups.config]
-    family_of_reading = family_of_run[groups.run]
-    if groups.has_trajectories:
-        length = xp.take(values["correlation_length"], family_of_reading)
-        rho = xp.exp(-groups.gap / length)
-        innovation = 1.0 - rho * rho
-        shrink = 1.0 / xp.sqrt(innovation)
-        w = (z - rho * xp.shift(z)) * shrink  # of a first reading rho is zero
-        o = (one - rho) * shrink
-        log_det = _over_runs(xp.log(innovation), groups, xp)
-        run_share = xp.take(values["run_share"], family_of_run)
-    else:
-        w, o = z, one
-        log_det, run_share = np.zeros(groups.n_runs), np.zeros(groups.n_runs)
-    config_share = (
-        xp.take(values["config_share"], groups.family)
-        if groups.has_replicates
-        else np.zeros(groups.n_configs)
-    )
+    w, o, log_det = _along_runs(z, groups, values, xp)
+    run_share, config_share = _shares(groups, values, xp)
     rest = (1.0 - run_share) * (1.0 - xp.take(config_share, groups.config))
 
     # per run, in units of the serial part's variance; only then is it divided by `rest`
@@ -295,6 +320,30 @@ def _quadratic_form(z: Any, groups: Groups, values: Mapping[str, Any], xp: Any) 
         ones / update,
         log_det + xp.log(update),
     )
+
+
+def _along_runs(z: Any, groups: Groups, values: Mapping[str, Any], xp: Any) -> tuple:
+    """Readings and ones without their serial correlation, and its log determinant per run."""
+    one = np.ones_like(groups.gap)
+    if not groups.has_trajectories:
+        return z, one, np.zeros(groups.n_runs)
+    length = xp.take(values["correlation_length"], groups.family[groups.config][groups.run])
+    rho = xp.exp(-groups.gap / length)
+    innovation = 1.0 - rho * rho
+    shrink = 1.0 / xp.sqrt(innovation)
+    log_det = _over_runs(xp.log(innovation), groups, xp)
+    # of a first reading rho is zero
+    return (z - rho * xp.shift(z)) * shrink, (one - rho) * shrink, log_det
+
+
+def _shares(groups: Groups, values: Mapping[str, Any], xp: Any) -> tuple:
+    """Shares of the noise common to a run, ``(..., run)``, and to a configuration, per config."""
+    run_share, config_share = np.zeros(groups.n_runs), np.zeros(groups.n_configs)
+    if groups.has_trajectories:
+        run_share = xp.take(values["run_share"], groups.family[groups.config])
+    if groups.has_replicates:
+        config_share = xp.take(values["config_share"], groups.family)
+    return run_share, config_share
 
 
 def _half_normal_lift(square: Any, cross: Any, ones: Any, n: Any, lift: Any, xp: Any) -> Any:

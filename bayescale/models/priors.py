@@ -261,6 +261,14 @@ MISFIT_LENGTH = LogNormal(
     source="E-folds of N or T over which that misfit changes: shorter would be noise, longer "
     "would be the law's own constants. Chosen: 1.3 to 7.",
 )
+MISFIT_ABOVE_FLOOR = LogNormal(
+    0.03,
+    1.5,
+    source="Sd of what a loss law misses as a share of the loss above its floor, learnt across "
+    "seven studies of three tables (`benchmarks.forecasts.misfit_prior`): 0.004 to 0.05 in our own "
+    "sweeps, 0.14 to 0.9 where small models are read from early on (Porian 2406.19146); median "
+    "0.033, sd between studies 1.6.",
+)
 CELL_SIGMA = LogNormal(
     0.001,
     1.0,

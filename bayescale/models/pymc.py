@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayescale.models.arrays import arrays
-from bayescale.models.density import AbstractDensity, Density, Variable
+from bayescale.models.density import AbstractDensity, Variable
 from bayescale.models.distributions import Prior
+from bayescale.models.loss_density import Density
 from bayescale.models.noise import log_likelihood
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ def residuals_numbers(fit: xr.DataTree | Fitted) -> pd.DataFrame:
     table = density.table
     if isinstance(density, SurfaceDensity):
         return _of_surface(density, values)
-    residual = table.response - density.log_law(density.parameters(values, xp), xp)
+    residual = table.response - density.log_mean(values, density.parameters(values, xp), xp)
     ones = np.ones(len(table.families))
     noise = {
         v.name: values[v.name] * ones
