@@ -35,6 +35,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--undertuned", action="store_true",
         help="some runs had poor hyperparameters and lie above the law",
     )  # fmt: skip
+    model.add_argument(
+        "--misfit", action="store_true",
+        help="add what the law misses, smooth in the inputs: forecasts that hold more often, at "
+        "several times the cost",
+    )  # fmt: skip
     sweep = parser.add_argument_group("model of a sweep over hyperparameters")
     sweep.add_argument(
         "--hyperparameters", type=values.names, metavar="NAME,NAME,...",
@@ -78,12 +83,23 @@ def _loss_model(args: argparse.Namespace) -> Any:
                 f"--hyperparameters {BATCH_AND_RATE}."
             )
     noise = Noise(tail=args.noise or "student", undertuned=args.undertuned)
-    return LossModel(args.law or "additive", family=args.family, noise=noise)
+    if args.misfit and args.undertuned:
+        raise SpecError(
+            "`--misfit` and `--undertuned` both explain runs off the law, and a table does not tell "
+            "them apart; leave one of the two out."
+        )
+    misfit = "auto" if args.misfit else "none"
+    return LossModel(args.law or "additive", family=args.family, noise=noise, misfit=misfit)
 
 
 def _sweep_model(args: argparse.Namespace) -> Any:
     from bayescale.models.hyperparameters import HyperparameterModel
 
+    if args.misfit:
+        raise SpecError(
+            "`--misfit` is for a law without hyperparameters; a model with --hyperparameters has "
+            "it already. Leave it out."
+        )
     if args.undertuned:
         raise SpecError(
             "`--undertuned` is for runs whose hyperparameters are not known. With "

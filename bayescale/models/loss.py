@@ -77,6 +77,11 @@ class LossModel:
             raise SpecError(f"`misfit` is 'auto' or 'none'; got {self.misfit!r}.")
         if isinstance(self.noise, str):
             object.__setattr__(self, "noise", Noise(tail=self.noise))  # type: ignore[arg-type]
+        if self.misfit == "auto" and self.noise.undertuned:
+            raise SpecError(
+                "misfit='auto' and Noise(undertuned=True) both explain runs off the law, and a "
+                "table does not tell them apart; leave one of the two out."
+            )
         for name, prior in self.priors.items():
             if not isinstance(prior, Prior):
                 raise SpecError(
@@ -106,8 +111,8 @@ class LossModel:
         return Density(law, table, self._variables(law, table, anchors), self.noise, anchors)
 
     def _anchors(self, law: Law, table: Table) -> Anchors | None:
-        if self.misfit == "none" or self.noise.undertuned:
-            return None  # a lift of some runs by any amount and a misfit are told apart by neither
+        if self.misfit == "none":
+            return None
         axes = tuple(name for name in law.inputs if name not in law.zero_one)
         return anchors_of(table.inputs, axes, table.family)
 
@@ -160,12 +165,12 @@ class LossModel:
     def __str__(self) -> str:
         law = self.fitted_law
         lines = [f"LossModel: {law.name}", f"  {law.formula}", f"  noise: {self.noise.describe()}"]
-        if self.misfit == "auto" and not self.noise.undertuned:
+        if self.misfit == "auto":
             lines.append("  misfit: a smooth function of the inputs' logarithms, where data allow")
         lines.append(f"  families: {pooling_text(self.family)}")
         lines.append("  priors (terms as multiples of the typical loss, at the pivot of the data):")
         names = [*law.parameters, "sigma", *(["nu"] if self.noise.tail == "student" else [])]
-        if self.misfit == "auto" and not self.noise.undertuned:
+        if self.misfit == "auto":
             names += MISFIT
         width = max(9, *(len(name) for name in names))
         for name in names:

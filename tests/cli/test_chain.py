@@ -188,6 +188,9 @@ def test_seed_and_options_reach_the_fit(say, table):
     asked = say("fit", table, *COLUMNS, *words).json
     assert asked["law"] == "coupled"
     assert "undertuned_share" in [row["parameter"] for row in asked["table"]]
+    words = ("--misfit", "--dry-run", "--format", "json")
+    asked = say("fit", table, *COLUMNS, *words).json
+    assert "misfit_length" in [row["parameter"] for row in asked["table"]]
 
 
 def test_samplers_are_those_of_the_library():

@@ -38,6 +38,8 @@ def test_a_dry_run_shows_the_surface_its_priors_and_the_runs(say, rates):
         (("--truncated-at", "4"), "`--truncated-at` is about a sweep"),
         ((*SOUGHT, "--noise", "normal"), "heavy-tailed noise that grows"),
         ((*SOUGHT, "--undertuned"), "leave one of the two out"),
+        ((*SOUGHT, "--misfit"), "has it already. Leave it out"),
+        (("--misfit", "--undertuned"), "a table does not tell them apart"),
         (("--hyperparameters", "a,,b"), "`a,,b` is no list of names"),
         (("--hyperparameters", "width,learning_rate"), "needs the width of every run"),
     ],
