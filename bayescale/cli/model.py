@@ -85,8 +85,8 @@ def _loss_model(args: argparse.Namespace) -> Any:
     noise = Noise(tail=args.noise or "student", undertuned=args.undertuned)
     if args.misfit and args.undertuned:
         raise SpecError(
-            "`--misfit` and `--undertuned` both explain runs off the law, and a table does not tell "
-            "them apart; leave one of the two out."
+            "`--misfit` and `--undertuned` both explain runs off the law, and a table does not "
+            "tell them apart; leave one of the two out."
         )
     misfit = "auto" if args.misfit else "none"
     return LossModel(args.law or "additive", family=args.family, noise=noise, misfit=misfit)

@@ -137,7 +137,8 @@ def reweighted(
     Meant for weights that are bounded, so ``k_hat`` stays that of the draws; effective draws are
     those that both leave.
     """
-    weight, _ = _weights(log_weight, np.zeros(len(u)))
+    weight = np.exp(log_weight - log_weight.max())
+    weight = weight / weight.sum()
     share = 1.0 / np.sum(weight**2) / len(u)
     chosen = _systematic(weight, len(u), rng)
     return Weighted(u[chosen], found.k_hat, found.ess * float(share))
