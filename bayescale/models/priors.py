@@ -266,8 +266,8 @@ MISFIT_ABOVE_FLOOR = LogNormal(
     1.5,
     source="Sd of what a loss law misses as a share of the loss above its floor, learnt across "
     "seven studies of three tables (`benchmarks.forecasts.misfit_prior`): 0.004 to 0.05 in our own "
-    "sweeps, 0.14 to 0.9 where small models are read from early on (Porian 2406.19146); median "
-    "0.033, sd between studies 1.6.",
+    "sweeps, 0.14 to 1.0 where small models are read from early on (Porian 2406.19146); median "
+    "0.038, sd between studies 1.6.",
 )
 CELL_SIGMA = LogNormal(
     0.001,
