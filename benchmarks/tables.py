@@ -11,6 +11,7 @@ ORDER = (
     "constants", "contamination", "cost", "samplers", "growth", "published", "two_routes", "peers",
     "harness", "training_speed", "hyperparameters", "hyperparameters.simulated",
     "hyperparameters.small", "hyperparameters.cost", "critical_batch", "forecasts",
+    "forecasts.cost", "misfit_prior",
 )  # fmt: skip
 START = "<!-- results: written by python -m benchmarks.tables; do not edit below -->"
 

@@ -52,20 +52,18 @@ class Settings:
 def through_misfit(density: Density, asked: Settings) -> tuple[Chains, dict[str, Any]]:
     """Draws of a law with its misfit: importance draws of both, or NUTS that starts from them."""
     found = with_misfit(density, asked.random_seed)
-    many = asked.draws * asked.chains
-    few = found.integrated.size <= FAST_UP_TO
-    if not few:
-        notes = {"fell_back": _too_many(found.integrated.size)} if asked.method == "fast" else {}
-        sampled = _sample_levels(found, None, asked)
-        return sampled, notes | {"method": "nuts", "sampler": asked.sampler}
-    weighted = found.draws(many, asked.random_seed, enough=min(many, ENOUGH_WITH_MISFIT))
+    many, size = asked.draws * asked.chains, found.integrated.size
+    weighted: Weighted | None = None
     notes: dict[str, Any] = {}
-    if asked.method == "fast":
+    if size <= FAST_UP_TO:
+        weighted = found.draws(many, asked.random_seed, enough=min(many, ENOUGH_WITH_MISFIT))
+    if asked.method == "fast" and weighted is not None:
         notes = {"k_hat": weighted.k_hat, "importance_ess": weighted.ess}
         if weighted.k_hat <= K_HAT_LIMIT:
             u = weighted.u.reshape(asked.chains, asked.draws, -1)
             return Chains(u, {}, {}), notes | {"method": "fast"}
-        notes["fell_back"] = _not_described(weighted.k_hat)
+    if asked.method == "fast":
+        notes["fell_back"] = _not_described(weighted.k_hat) if weighted else _too_many(size)
     sampled = _sample_levels(found, weighted, asked)
     return sampled, notes | {"method": "nuts", "sampler": asked.sampler}
 

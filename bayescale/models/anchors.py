@@ -6,8 +6,7 @@ What a loss law misses is a Gaussian process over the logarithms of its inputs
     ln L = ln law + (1 - floor / law) f(ln N, ln T, ...)
 
 so a law that is wrong by a tenth of what is still to be gained is wrong by little where little is.
-Measured on the tables for choosing, that scores a seventh better than a misfit of the whole loss,
-and holds 90 % where that held 97 (docs/log.md).
+On the tables for choosing it scored a seventh better than a misfit of the whole loss (docs/log.md).
 
 Where every run has a place of its own, as many levels as runs would be sampled, though a smooth
 function does not know that many things. So its levels at some of the places, the *anchors*, are the
@@ -26,7 +25,7 @@ import numpy as np
 
 from bayescale.models.misfit import Cells, cells_of, kernel
 
-MOST_ANCHORS = 32  # fifty cost twice as much and forecast as well
+MOST_ANCHORS = 32  # chosen: the cost goes with their square
 FEWEST_OF_A_FAMILY = 4  # with fewer places a smooth misfit is the law's own constants
 MOST_PLACES = 300  # of the readings; nearer ones are one
 MOST_IN_ALL = 160  # of all families together

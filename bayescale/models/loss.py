@@ -194,8 +194,8 @@ class LossModel:
         out = []
         for name in (*law.parameters, *noise):
             prior = self.priors.get(name) or noise.get(name) or default.default_prior(law, name)
-            if not several or self.family is None:
-                out.append(Variable(name, prior))
+            if not several or self.family is None or name in MISFIT:
+                out.append(Variable(name, prior))  # families miss alike, each in its own way
             elif self.family == "separate":
                 out.append(Variable(name, prior, "free"))
             elif name == "sigma":

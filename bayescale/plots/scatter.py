@@ -159,7 +159,8 @@ def residuals(fit: xr.DataTree | Fitted, *, ci_prob: float = 0.9, ax: Any = None
         axes_k.set_xlim(table[name].min() / room, table[name].max() * room)
         style.log_axis(axes_k, "x", name)
         _split_axis(axes_k, table["standardised"])
-    what = "surface) / its noise" if fitted.surface is not None else r"law) / $\sigma$"
+    curve = "law" if "misfit" not in fitted.tree["posterior"] else "law and misfit"
+    what = "surface) / its noise" if fitted.surface is not None else rf"{curve}) / $\sigma$"
     for axes_k in axes:
         spec = axes_k.get_subplotspec()
         if axes_k is axes[0] or (spec is not None and spec.is_first_col()):

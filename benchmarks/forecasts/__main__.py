@@ -111,24 +111,24 @@ def main() -> None:
         __doc__,
         ("--choosing", {"action": "store_true", "help": "the tables for choices about a model; "
                         "prints, writes nothing"}),
-        ("--model", {"default": "{}", "help": "arguments of LossModel as JSON, with --choosing, "
-                     "in place of those that are reported"}),
+        ("--model", {"default": "{}", "help": "arguments of LossModel as JSON in place of those "
+                     "that are reported; writes nothing"}),
         ("--study", {"default": "", "help": "only studies whose name has this; writes nothing"}),
     )  # fmt: skip
     warnings.simplefilter("ignore")
     use = "choosing" if options.choosing else "reporting"
-    settings = REPORTED | (json.loads(options.model) if options.choosing else {})
+    others = json.loads(options.model)
     asked = [s for s in STUDIES if s.use == use and options.study.lower() in s.name.lower()]
     rows, decisions, fits, started = [], [], [], time.process_time()
     for study in asked[:2] if options.quick else asked:
         progress(study.name)
-        test = measured(study, settings)
+        test = measured(study, REPORTED | others)
         rows += rows_of(study, test)
         decisions.append(test.decisions.assign(study=study.name))
         fits += [{"study": study.name, **r} for r in test.fits.to_dict("records")]
     seconds = time.process_time() - started
     decided = pd.concat(decisions, ignore_index=True)
-    if options.choosing or options.quick or options.study:
+    if options.choosing or options.quick or options.study or others:
         print(markdown(rows), "\n")
         print(markdown(pooled(rows)), f"\n{seconds:.0f} CPU s")
         return

@@ -10,6 +10,7 @@ import bayescale as bs
 from bayescale.inference.pointwise import log_likelihood
 from bayescale.inference.tree import opened
 from bayescale.inference.with_misfit import with_misfit
+from bayescale.models.arrays import arrays
 from bayescale.plots.scatter import residuals_numbers
 
 
@@ -85,6 +86,15 @@ def test_check_plan_report_and_leave_one_out_read_it(fast, tmp_path):
     assert np.abs(residuals_numbers(fast)["residual"]).max() < 0.02  # of the curve with its misfit
     bs.report(fast, tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_families_that_share_nothing_share_the_size_of_their_misfits():
+    frame = bent_sweep(24).assign(fam=["a", "b"] * 12)
+    model = bs.LossModel(family="separate", misfit="auto")
+    density = model.density(bs.as_runs(frame, family="fam"))
+    values = density.values(np.zeros((2, density.size)), arrays("numpy"))
+    assert values["misfit"].shape == (2, 1)
+    assert np.isfinite(density.log_density(np.zeros((2, density.size)))).all()
 
 
 def test_two_readings_of_off_runs_are_two_modes():
